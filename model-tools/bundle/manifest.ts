@@ -1,0 +1,84 @@
+/** How a weight matrix is stored. Blocks run along the input dimension, 32 values each; q4/q8 as ORT's MatMulNBits wants them. */
+export type WeightFormat = 'f32' | 'f16' | 'q8' | 'q4'
+
+/** Values a quantisation block holds. */
+export const QUANT_BLOCK = 32
+
+export type LayerType = 'sliding' | 'full'
+
+/** Attention geometry of one layer type. */
+export interface AttentionConfig {
+  heads: number
+  kvHeads: number
+  headDim: number
+  /** Base of the rotary frequencies. */
+  ropeTheta: number
+  /** Share of the head dimension that is rotated (gemma4-spec, section 4: "proportional"). 1 for sliding layers. */
+  rotaryFactor: number
+  /** Layers without v_proj: V is the raw output of k_proj, before k_norm and rope. */
+  valueFromKey: boolean
+}
+
+/** What the client and the peers need to know of a model, in our own terms. Sizes are counts of values. */
+export interface ModelConfig {
+  architecture: 'gemma4'
+  vocabSize: number
+  hiddenSize: number
+  layerTypes: LayerType[]
+  attention: Record<LayerType, AttentionConfig>
+  slidingWindow: number
+  denseIntermediateSize: number
+  experts: number
+  topK: number
+  expertIntermediateSize: number
+  rmsNormEps: number
+  /** Embeddings are multiplied by this: sqrt(hiddenSize) in fp32. */
+  embeddingScale: number
+  /** logits = cap * tanh(logits / cap); 0 = none. */
+  logitSoftcap: number
+  maxPositions: number
+  bosTokenId: number
+  /** Union of config.json's and generation_config.json's. */
+  eosTokenIds: number[]
+  /** Defaults of generation_config.json. */
+  sampling: { temperature: number, topK: number, topP: number }
+}
+
+/**
+ * One tensor of a bundle. `shape` is [out, in] for matrices, row-major.
+ * f32, f16: little-endian values. q4: uint8 [out, in/32, 16], low nibble first, value = (nibble - 8) * scale.
+ * q8: uint8 [out, in/32, 32], value = (byte - 128) * scale. Scales: f16 [out, in/32].
+ */
+export interface TensorEntry {
+  file: string
+  format: WeightFormat
+  shape: number[]
+  /** Byte offset in `file`, a multiple of TENSOR_ALIGNMENT. */
+  offset: number
+  bytes: number
+  scales?: { offset: number, bytes: number }
+}
+
+/** Tensors start on page boundaries so that onnxruntime can memory-map them. */
+export const TENSOR_ALIGNMENT = 4096
+
+/** The unit of hosting: experts [firstExpert, firstExpert + experts) of one layer, in one file. */
+export interface BlockEntry {
+  layer: number
+  firstExpert: number
+  experts: number
+  file: string
+}
+
+export interface BundleManifest {
+  format: 'moeswarm-bundle/1'
+  config: ModelConfig
+  /** Format of the experts; embedding and head are q8 when this is q4, norms and router always f32. */
+  quant: WeightFormat
+  blockExperts: number
+  /** Every file of the bundle but the manifest: path with forward slashes -> digest. */
+  files: Record<string, { sha256: string, bytes: number }>
+  /** Tensors of the client part by our own name, see CLIENT_TENSORS in architectures/gemma4.ts. */
+  tensors: Record<string, TensorEntry>
+  blocks: BlockEntry[]
+}

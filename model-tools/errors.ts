@@ -1,0 +1,17 @@
+/** Every way in which a checkpoint, a bundle or a text file of a model can be unusable. */
+export type ModelErrorCode =
+  | 'not-found' // a path that does not exist or is not what it should be
+  | 'malformed' // bytes or JSON that cannot be parsed: truncated, corrupt, of an unknown version
+  | 'unsupported' // well-formed, but a key, value, dtype or architecture that we do not run
+  | 'missing-tensor'
+  | 'wrong-shape'
+  | 'hash-mismatch' // a bundle file whose bytes are not those of its manifest
+  | 'out-of-range' // a layer, expert or token id outside of the model
+
+/** `message` is one sentence for a person: the cause and the way out. `data` is for programs. */
+export class ModelError extends Error {
+  override readonly name = 'ModelError'
+  constructor (readonly code: ModelErrorCode, message: string, readonly data: Record<string, unknown> = {}, options?: ErrorOptions) {
+    super(message, options)
+  }
+}
