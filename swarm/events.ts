@@ -1,0 +1,20 @@
+import type { SwarmErrorCode } from './errors.js'
+
+/** What the swarm does, for progress, logs and metrics. Library code never prints: it calls the `onEvent` that it was given. */
+export type SwarmEvent =
+  | { type: 'bootstrap-failed', address: string, reason: string }
+  | { type: 'announced', keys: number, tookMs: number }
+  | { type: 'announce-failed', keys: number, reason: string }
+  | { type: 'peer-live', peerId: string, latencyMs: number }
+  | { type: 'peer-refused', peerId: string, code: SwarmErrorCode }
+  | { type: 'peer-lost', peerId: string, reason: PeerLossReason }
+  | { type: 'session-open', peerId: string }
+  | { type: 'session-closed', peerId: string, code: SwarmErrorCode }
+  | { type: 'request-failed', peerId: string, layer: number, code: SwarmErrorCode }
+  | { type: 'experts-waiting', layer: number, experts: number[] }
+  | { type: 'request-refused', peerId: string, code: SwarmErrorCode }
+  | { type: 'stream-aborted', peerId: string, code: SwarmErrorCode }
+
+export type PeerLossReason = 'missed-manifests' | 'disconnected' | 'untrusted-manifest' | 'displaced'
+
+export type OnSwarmEvent = (event: SwarmEvent) => void
