@@ -1,0 +1,150 @@
+/* Every number of the swarm: unit in the name, reason in the comment. */
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+// Protocols. The number changes when old and new peers cannot talk.
+export const KAD_PROTOCOL = '/moeswarm/kad/1.0.0'
+export const MANIFEST_PROTOCOL = '/moeswarm/manifest/1'
+export const EXPERTS_PROTOCOL = '/moeswarm/experts/1'
+
+// Streams.
+/** Yamux does not negotiate it: a peer with another value kills the connection, so it is part of the protocol. */
+export const STREAM_INITIAL_WINDOW_BYTES = 256 * KiB
+/** Must stay below STREAM_READ_BUFFER_BYTES, or a paused stream is reset. 1 MiB in flight is 18 ms at 450 Mbit/s. */
+export const STREAM_MAX_WINDOW_BYTES = MiB
+export const STREAM_READ_BUFFER_BYTES = 4 * MiB
+
+// Connections.
+/** A machine that vanishes without a FIN is noticed after interval + timeout, about 3 s, and a stall of the loop of less than 2 s is survived. */
+export const CONNECTION_PING_INTERVAL_MS = 1_000
+export const CONNECTION_PING_TIMEOUT_MIN_MS = 2_000
+export const CONNECTION_PING_TIMEOUT_MAX_MS = 5_000
+export const MAX_CONNECTIONS = 300
+/** Per remote host and second: libp2p's 5 turns away peers that share a machine or a NAT. */
+export const INBOUND_CONNECTIONS_PER_SECOND = 200
+export const MAX_PENDING_INBOUND_CONNECTIONS = 100
+export const RECONNECT_RETRIES = 10
+export const RECONNECT_INTERVAL_MS = 200
+export const DIAL_TIMEOUT_MS = 5_000
+
+// DHT.
+/** The standard k: a record survives unless all 20 holders leave within a republication. */
+export const KAD_BUCKET_SIZE = 20
+/** Few requests in flight: measured on 20 nodes, a query with alpha 3 and 2 paths costs a third of the default's CPU. */
+export const KAD_ALPHA = 3
+export const KAD_DISJOINT_PATHS = 2
+/** libp2p's 1 s and 5 minutes leave a small network half known for minutes. */
+export const KAD_INITIAL_SELF_QUERY_MS = 200
+export const KAD_SELF_QUERY_INTERVAL_MS = 30_000
+/** Provider records only lead to a peer, its manifest proves that it lives: a stale record costs one failed dial. */
+export const PROVIDER_RECORD_VALIDITY_MS = 30 * 60_000
+/** Renewed when this much is left. */
+export const PROVIDER_RECORD_RENEWAL_MS = 15 * 60_000
+export const PROVIDER_RECORD_CHECK_MS = 60_000
+/** From the first answer of a bootstrap address to the first entry in the routing table: identify and a ping, on a busy machine. */
+export const ROUTING_TABLE_TIMEOUT_MS = 10_000
+/** A query that takes longer finds nothing that is near. */
+export const DHT_QUERY_TIMEOUT_MS = 10_000
+
+// Announcing.
+/** Provide operations at a time: each costs about 1 ms of CPU per contacted peer. */
+export const ANNOUNCE_PARALLEL = 4
+/** All keys of a model of 60 layers in a swarm of 60 took 20 s at worst; after that the rest is left to the renewal. */
+export const ANNOUNCE_TIMEOUT_MS = 30_000
+/** New nodes may be nearer to our keys: announce again this long after the routing table last grew. */
+export const ANNOUNCE_SETTLE_MS = 1_000
+
+// Peer manifest.
+export const MANIFEST_INTERVAL_MS = 5_000
+/** A manifest lives this many refreshes: one may be lost, two are a dead peer. */
+export const MANIFEST_MISSES = 2
+/** Fetching it, a few hundred bytes. A live peer answers within a stall of its loop. */
+export const MANIFEST_FETCH_TIMEOUT_MS = 2_500
+/** A peer signs at most once in this time, whoever asks. */
+export const MANIFEST_RESEAL_MS = 500
+/** 10,000 blocks of varints fit well; a hostile peer costs us this much memory per fetch. */
+export const MANIFEST_MAX_BYTES = 256 * KiB
+export const MANIFEST_MAX_BLOCKS = 8_192
+export const MANIFEST_MAX_VERSION_LENGTH = 64
+/** Clocks of volunteers differ; freshness comes from fetching it from the peer itself, this only bounds replays. */
+export const MANIFEST_CLOCK_SKEW_MS = 10 * 60_000
+export const MANIFEST_MAX_TTL_MS = 10 * 60_000
+export const MANIFEST_MAX_INBOUND_STREAMS = 4
+
+// Model ids and shapes that we accept from the network.
+export const MODEL_ID_BYTES = 32
+export const MAX_LAYERS = 1_024
+/** Expert ids are u16 on the wire. */
+export const MAX_EXPERTS = 65_535
+export const MAX_HIDDEN_SIZE = 65_536
+
+// Directory.
+/** Live peers that a client keeps: its plan and spares. It must not grow with the swarm. */
+export const MAX_LIVE_PEERS = 64
+/** Peers that failed or serve another model, remembered so that they are not dialled at every search. */
+export const MAX_REMEMBERED_PEERS = 1_024
+export const SEARCH_INTERVAL_MIN_MS = 1_000
+/** Searches slow down to this while they find nobody new. */
+export const SEARCH_INTERVAL_MAX_MS = 30_000
+/** A peer that could not be used is tried again after this, doubling up to the maximum. */
+export const PEER_RETRY_MIN_MS = 1_000
+export const PEER_RETRY_MAX_MS = 60_000
+/** Manifests fetched at a time. */
+export const PROBE_PARALLEL = 8
+
+// Expert protocol.
+/** Protobuf frames of the handshake; a Welcome with 8,192 blocks is the largest. */
+export const HANDSHAKE_MAX_BYTES = 128 * KiB
+/** A stream that opens and never says hello is closed after this. */
+export const HANDSHAKE_TIMEOUT_MS = 5_000
+/** A megabyte is 186 tokens of hidden size 2816 in fp16: enough to batch, little enough not to block a small request behind it for long. */
+export const MAX_FRAME_BYTES = MiB
+/** A frame limit below this cannot carry one token of the largest model. */
+export const MIN_FRAME_BYTES = 64 * KiB
+/** Tokens of one request. */
+export const MAX_REQUEST_TOKENS = 1_024
+/** Experts that a token may ask for. */
+export const MAX_EXPERTS_PER_TOKEN = 256
+/** Requests of one stream that are being served; more are told to come back. */
+export const MAX_IN_FLIGHT = 64
+/** Of all streams together: decoded requests and their replies in memory. */
+export const MAX_BYTES_IN_FLIGHT = 256 * MiB
+/** One for the client, one spare while a broken one is being noticed. */
+export const MAX_STREAMS_PER_CONNECTION = 2
+/** Bytes that wait for a slow reader before its stream is cut. */
+export const MAX_WRITE_BACKLOG_BYTES = 16 * MiB
+/** What a full peer asks for when it cannot tell. */
+export const BUSY_RETRY_MS = 20
+/** A peer's "retry after" is believed up to this. */
+export const MAX_RETRY_AFTER_MS = 2_000
+/** Requests that are being served when a peer stops get this long. */
+export const DRAIN_TIMEOUT_MS = 10_000
+
+// Sessions of a client.
+export const SESSION_RETRY_MIN_MS = 100
+export const SESSION_RETRY_MAX_MS = 5_000
+/** How long a request waits for somebody to hold its experts. */
+export const DEFAULT_PATIENCE_MS = 5_000
+/** Between looks at the swarm while a request waits. */
+export const PATIENCE_POLL_MS = 250
+export const DEFAULT_READY_TIMEOUT_MS = 30_000
+
+// Estimates. Gains of RFC 6298.
+export const SRTT_GAIN = 1 / 8
+export const RTT_DEVIATION_GAIN = 1 / 4
+export const RTT_DEVIATION_WEIGHT = 4
+/** A peer that has not been measured is expected to be like a near one: it is tried, and measured. */
+export const UNKNOWN_RTT_MS = 20
+/** A failure counts as this much expected time, halving in the time below: the peer comes back when others are worse, or later. */
+export const FAILURE_PENALTY_MS = 200
+export const FAILURE_PENALTY_MAX_MS = 5_000
+export const FAILURE_HALF_LIFE_MS = 10_000
+/** Expected service time before the first reply, per expert and token. */
+export const UNKNOWN_SERVICE_MS = 0.5
+/** A reply is late after this many times of what was expected, within the bounds: a loaded machine stalls, a dead one is also noticed otherwise. */
+export const DEADLINE_FACTOR = 8
+export const DEADLINE_MIN_MS = 2_000
+export const DEADLINE_MAX_MS = 30_000
+/** Before the first reply: the peer may be loading its session. */
+export const DEADLINE_UNKNOWN_MS = 10_000
