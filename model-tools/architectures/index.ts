@@ -1,0 +1,28 @@
+import type { ModelConfig } from '../bundle/manifest.js'
+import { ModelError } from '../errors.js'
+import { Fields } from '../fields.js'
+import type { Architecture } from './architecture.js'
+import { gemma4 } from './gemma4.js'
+
+/** Every architecture that can be converted and run, by the name that manifests use. */
+const ARCHITECTURES: Record<ModelConfig['architecture'], Architecture> = { gemma4 }
+
+export function architectureOf (config: Pick<ModelConfig, 'architecture'>): Architecture {
+  return ARCHITECTURES[config.architecture]
+}
+
+/**
+ * The architecture of a checkpoint by the `model_type` of its config.json.
+ * Throws ModelError 'unsupported' naming the type and those that are supported.
+ */
+export function architectureOfCheckpoint (config: unknown): Architecture {
+  const fields = new Fields(config, 'config.json')
+  const type = fields.get('model_type')
+  const all = Object.values(ARCHITECTURES)
+  const found = all.find(architecture => typeof type === 'string' && architecture.modelTypes.includes(type))
+  if (found == null) {
+    throw new ModelError('unsupported', `config.json: model_type ${JSON.stringify(type)} is not supported; supported are ${all.flatMap(({ modelTypes }) => modelTypes).join(', ')}.`,
+      { key: 'model_type', value: type })
+  }
+  return found
+}

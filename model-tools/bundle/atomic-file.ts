@@ -1,0 +1,78 @@
+import { createHash } from 'node:crypto'
+import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+export interface FileDigest {
+  /** Lowercase hex. */
+  sha256: string
+  bytes: number
+}
+
+const ZEROS = new Uint8Array(64 * 1024)
+
+/** A byte stream that is hashed as it goes by, and written where there is a file. */
+export class DigestSink {
+  readonly #hash = createHash('sha256')
+  #position = 0
+
+  constructor (private readonly handle?: FileHandle) {}
+
+  /** Bytes so far. */
+  get position (): number {
+    return this.#position
+  }
+
+  async write (bytes: Uint8Array): Promise<void> {
+    this.#hash.update(bytes)
+    let done = 0
+    while (this.handle != null && done < bytes.length) {
+      const { bytesWritten } = await this.handle.write(bytes, done, bytes.length - done, this.#position + done)
+      done += bytesWritten
+    }
+    this.#position += bytes.length
+  }
+
+  /** Fills with zeros up to `offset`. */
+  async padTo (offset: number): Promise<void> {
+    while (this.#position < offset) await this.write(ZEROS.subarray(0, Math.min(ZEROS.length, offset - this.#position)))
+  }
+
+  /** Ends the stream. */
+  digest (): FileDigest {
+    return { sha256: this.#hash.digest('hex'), bytes: this.#position }
+  }
+}
+
+/**
+ * Writes a file so that it is there wholly or not at all: the bytes go to `<path>.partial`, reach the disk, and then take the name.
+ * Creates the directory. When `fill` rejects, the partial file is removed.
+ */
+export async function writeAtomically (path: string, fill: (sink: DigestSink) => Promise<void>): Promise<FileDigest> {
+  const partial = `${path}.partial`
+  await mkdir(dirname(path), { recursive: true })
+  const handle = await open(partial, 'w')
+  try {
+    const sink = new DigestSink(handle)
+    await fill(sink)
+    await handle.sync()
+    await handle.close()
+    await rename(partial, path)
+    await syncDirectory(dirname(path))
+    return sink.digest()
+  } catch (error) {
+    await handle.close().catch(() => { /* it was closed before the rename failed */ })
+    await rm(partial, { force: true })
+    throw error
+  }
+}
+
+/** A rename survives a power cut only once its directory is on disk. Windows has no such call and does not need it. */
+async function syncDirectory (path: string): Promise<void> {
+  if (process.platform === 'win32') return
+  const handle = await open(path)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,123 @@
+import type { Architecture, SourceTensor } from '../architectures/architecture.js'
+import type { CheckpointSource } from '../checkpoint/source.js'
+import { ModelError } from '../errors.js'
+import { isQuantized } from '../quantize/rows.js'
+import { align, blocksOf, expertLayout, placeTensor } from './layout.js'
+import { QUANT_BLOCK, type BlockEntry, type ModelConfig, type TensorEntry, type WeightFormat } from './manifest.js'
+
+/** Rows [firstRow, firstRow + rows) of a checkpoint tensor seen as a matrix [.., columns]. */
+export interface RowRange {
+  name: string
+  firstRow: number
+  rows: number
+  columns: number
+}
+
+/** One file of weights: its tensors in the order of their offsets, each with the rows that make it up. */
+export interface FilePlan {
+  file: string
+  bytes: number
+  parts: Array<{ entry: TensorEntry, sources: RowRange[] }>
+}
+
+export interface ConversionPlan {
+  files: FilePlan[]
+  tensors: Record<string, TensorEntry>
+  blocks: BlockEntry[]
+}
+
+/**
+ * Decides where every byte of a bundle comes from, before any weight is read.
+ * Throws ModelError 'missing-tensor' naming all that are missing, 'wrong-shape', 'unsupported' for tensors that nothing would
+ * use or sizes that the format cannot hold.
+ */
+export function planConversion (source: CheckpointSource, architecture: Architecture, config: ModelConfig, quant: WeightFormat, blockExperts: number): ConversionPlan {
+  requireQuantizable(config, quant)
+  const prefix = choosePrefix(source, architecture)
+  const clientPlans = architecture.clientTensors(config, quant)
+  const expertPlans = config.layerTypes.map((_, layer) => architecture.expertSources(config, layer))
+  requireTensors(source, prefix, architecture, [...clientPlans.flatMap(plan => plan.sources), ...expertPlans.flatMap(({ gateUp, down }) => [gateUp, down])])
+
+  const files = new Map<string, FilePlan>()
+  const tensors: Record<string, TensorEntry> = {}
+  for (const { name, file, format, shape, sources } of clientPlans) {
+    const plan = files.get(file) ?? { file, bytes: 0, parts: [] }
+    const { entry, end } = placeTensor(file, format, shape, align(plan.bytes))
+    plan.parts.push({ entry, sources: sources.map(({ name, shape }) => wholeTensor(prefix + name, shape)) })
+    plan.bytes = end
+    files.set(file, plan)
+    tensors[name] = entry
+  }
+  const blocks = blocksOf(config, blockExperts)
+  for (const { layer, firstExpert, experts, file } of blocks) {
+    const { gateUp, down } = expertPlans[layer]
+    const layout = expertLayout(config, quant, experts, file, firstExpert)
+    files.set(file, {
+      file,
+      bytes: layout.bytes,
+      parts: layout.experts.flatMap(entry => [
+        { entry: entry.gateUp, sources: [expertSlice(prefix, gateUp, entry.expert)] },
+        { entry: entry.down, sources: [expertSlice(prefix, down, entry.expert)] }
+      ])
+    })
+  }
+  return { files: [...files.values()], tensors, blocks }
+}
+
+/** Blocks of 32 lie along the inputs of a matrix, so every input size must be a multiple of 32. */
+function requireQuantizable (config: ModelConfig, quant: WeightFormat): void {
+  if (!isQuantized(quant)) return
+  const { sliding, full } = config.attention
+  const inputs: Record<string, number> = {
+    'hidden size': config.hiddenSize,
+    'dense intermediate size': config.denseIntermediateSize,
+    'expert intermediate size': config.expertIntermediateSize,
+    'attention width of sliding layers': sliding.heads * sliding.headDim,
+    'attention width of full layers': full.heads * full.headDim
+  }
+  for (const [what, size] of Object.entries(inputs)) {
+    if (size % QUANT_BLOCK !== 0) {
+      throw new ModelError('unsupported', `The ${what} of ${size} is not a multiple of ${QUANT_BLOCK}, as ${quant} needs it; convert with --quant f16.`, { size, quant })
+    }
+  }
+}
+
+function choosePrefix (source: CheckpointSource, { prefixes, modelTypes }: Architecture): string {
+  const names = [...source.tensors.keys()]
+  const prefix = prefixes.find(candidate => names.some(name => name.startsWith(`${candidate}layers.`)))
+  if (prefix == null) {
+    throw new ModelError('missing-tensor', `${source.location} holds no layers of a ${modelTypes[0]} text model (no tensor starts with ${prefixes.map(name => `${name}layers.`).join(' or ')}); give the checkpoint that its config.json describes.`)
+  }
+  return prefix
+}
+
+function requireTensors (source: CheckpointSource, prefix: string, architecture: Architecture, required: SourceTensor[]): void {
+  const missing = required.filter(({ name }) => !source.tensors.has(prefix + name)).map(({ name }) => prefix + name)
+  if (missing.length > 0) {
+    throw new ModelError('missing-tensor', `${source.location} lacks ${missing.length} tensor${missing.length > 1 ? 's' : ''} that its config.json calls for: ${missing.join(', ')}; download it completely.`,
+      { names: missing })
+  }
+  for (const { name, shape } of required) {
+    const found = source.tensors.get(prefix + name)?.shape ?? []
+    if (found.length !== shape.length || found.some((size, axis) => size !== shape[axis])) {
+      throw new ModelError('wrong-shape', `Tensor ${prefix}${name} has shape [${found.join(', ')}] where config.json calls for [${shape.join(', ')}]; config and weights are not of one model.`,
+        { name: prefix + name, found, expected: shape })
+    }
+  }
+  // A bias or adapter that we would silently leave out gives a model that runs and is wrong.
+  const known = new Set(required.map(({ name }) => prefix + name))
+  const left = [...source.tensors.keys()].filter(name => name.startsWith(prefix) && !known.has(name) && !architecture.isIgnored(name.slice(prefix.length)))
+  if (left.length > 0) {
+    throw new ModelError('unsupported', `${source.location} holds tensors that this version does not use, so the result would be wrong: ${left.slice(0, 10).join(', ')}${left.length > 10 ? ` and ${left.length - 10} more` : ''}.`,
+      { names: left })
+  }
+}
+
+function wholeTensor (name: string, shape: number[]): RowRange {
+  const [rows, columns] = shape.length === 1 ? [1, shape[0]] : shape
+  return { name, firstRow: 0, rows, columns }
+}
+
+function expertSlice (prefix: string, { name, shape: [, rows, columns] }: SourceTensor, expert: number): RowRange {
+  return { name: prefix + name, firstRow: expert * rows, rows, columns }
+}

@@ -1,0 +1,53 @@
+import { readValues, type CheckpointSource } from '../checkpoint/source.js'
+import { ModelError } from '../errors.js'
+import { encodeRows, type EncodedRows } from '../quantize/rows.js'
+import type { DigestSink } from './atomic-file.js'
+import type { FilePlan, RowRange } from './conversion-plan.js'
+import type { WeightFormat } from './manifest.js'
+
+/** Values that are read and encoded at once: 16 MiB as float32, beside at most as much in either coded form. */
+const CHUNK_VALUES = 4 * 1024 * 1024
+
+/**
+ * Writes a file of weights: each tensor's data as it is read, then its scales, which are collected meanwhile (an eighth of the data
+ * or less). `onBytes` gets the bytes of every step; their sum is the file's size. Rejects with the signal's reason between two steps.
+ */
+export async function writeWeights (source: CheckpointSource, { parts }: FilePlan, sink: DigestSink, onBytes: (bytes: number) => void, signal?: AbortSignal): Promise<void> {
+  let reported = 0
+  const report = (): void => {
+    onBytes(sink.position - reported)
+    reported = sink.position
+  }
+  for (const { entry, sources } of parts) {
+    await sink.padTo(entry.offset)
+    const scales: Uint8Array[] = []
+    for (const range of sources.flatMap(splitRows)) {
+      signal?.throwIfAborted()
+      const encoded = await encodeRange(source, range, entry.format)
+      await sink.write(encoded.data)
+      if (encoded.scales != null) scales.push(encoded.scales)
+      report()
+    }
+    if (entry.scales != null) {
+      await sink.padTo(entry.scales.offset)
+      for (const piece of scales) await sink.write(piece)
+      report()
+    }
+  }
+}
+
+function splitRows ({ name, firstRow, rows, columns }: RowRange): RowRange[] {
+  const step = Math.max(1, Math.floor(CHUNK_VALUES / columns))
+  return Array.from({ length: Math.ceil(rows / step) }, (_, index) =>
+    ({ name, firstRow: firstRow + index * step, rows: Math.min(step, rows - index * step), columns }))
+}
+
+async function encodeRange (source: CheckpointSource, { name, firstRow, rows, columns }: RowRange, format: WeightFormat): Promise<EncodedRows> {
+  const values = await readValues(source, name, firstRow * columns, rows * columns)
+  try {
+    return encodeRows(format, values)
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error
+    throw new ModelError(error.code, `Tensor ${name} of ${source.location}, rows ${firstRow} to ${firstRow + rows - 1}: ${error.message}`, { ...error.data, name, firstRow, rows }, { cause: error })
+  }
+}

@@ -1,0 +1,186 @@
+import { createHash } from 'node:crypto'
+import { open, readFile, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { ModelError } from '../errors.js'
+import { Fields, parseJson } from '../fields.js'
+import type { CheckpointSource, CheckpointTensor } from './source.js'
+
+const SINGLE_FILE = 'model.safetensors'
+const INDEX_FILE = 'model.safetensors.index.json'
+
+/** Of the format's reference implementation. Bounds what a hostile length field can make us allocate. */
+const MAX_HEADER_BYTES = 100_000_000
+/** The index of a model with 100,000 tensors has about 10 MB. */
+const MAX_INDEX_BYTES = 64 * 1024 * 1024
+
+/** Bytes a value, of every dtype with whole bytes that the format knows. */
+const DTYPE_BYTES: Record<string, number> = {
+  F64: 8, I64: 8, U64: 8, F32: 4, I32: 4, U32: 4, F16: 2, BF16: 2, I16: 2, U16: 2, I8: 1, U8: 1, BOOL: 1, F8_E4M3: 1, F8_E5M2: 1, F8_E8M0: 1
+}
+
+interface SafetensorsFile {
+  path: string
+  handle: FileHandle
+  /** Position of the first tensor byte. */
+  dataStart: number
+  tensors: Map<string, CheckpointTensor & { offset: number }>
+  fingerprint: string
+}
+
+/**
+ * Opens `model.safetensors`, or the files that `model.safetensors.index.json` names. Reads headers only; weights by range.
+ * Rejects with ModelError 'not-found' or 'malformed' naming the file.
+ */
+export async function openSafetensors (dir: string): Promise<CheckpointSource> {
+  const index = await readIndex(dir)
+  const names = index == null ? [SINGLE_FILE] : [...new Set(index.values())].sort()
+  const files = new Map<string, SafetensorsFile>()
+  try {
+    for (const name of names) files.set(name, await openFile(dir, name, index != null))
+    return new SafetensorsSource(dir, files, index)
+  } catch (error) {
+    await Promise.all([...files.values()].map(file => file.handle.close()))
+    throw error
+  }
+}
+
+class SafetensorsSource implements CheckpointSource {
+  readonly tensors: ReadonlyMap<string, CheckpointTensor>
+  readonly fingerprint: string
+  readonly #owners = new Map<string, SafetensorsFile>()
+  readonly #files: SafetensorsFile[]
+
+  constructor (readonly location: string, files: Map<string, SafetensorsFile>, index: Map<string, string> | undefined) {
+    this.#files = [...files.values()]
+    if (index == null) {
+      for (const file of this.#files) for (const name of file.tensors.keys()) this.#owners.set(name, file)
+    } else {
+      for (const [name, fileName] of index) {
+        const file = files.get(fileName)
+        if (file == null || !file.tensors.has(name)) {
+          throw new ModelError('malformed', `${join(location, INDEX_FILE)} places tensor ${name} in ${fileName}, which does not hold it; index and files are not of one download, get them again.`,
+            { path: join(location, INDEX_FILE), name, file: fileName })
+        }
+        this.#owners.set(name, file)
+      }
+    }
+    this.tensors = new Map([...this.#owners].map(([name, file]) => [name, file.tensors.get(name) as CheckpointTensor]))
+    this.fingerprint = this.#files.map(file => file.fingerprint).join(' ')
+  }
+
+  async read (name: string, offset: number, length: number): Promise<Uint8Array> {
+    const file = this.#owners.get(name)
+    const tensor = file?.tensors.get(name)
+    if (file == null || tensor == null) throw new ModelError('missing-tensor', `${this.location} holds no tensor ${name}.`, { names: [name] })
+    if (offset < 0 || length < 0 || offset + length > tensor.bytes) {
+      throw new RangeError(`Bytes ${offset} to ${offset + length} lie outside of tensor ${name} with ${tensor.bytes} bytes`)
+    }
+    return readExactly(file, file.dataStart + tensor.offset + offset, length)
+  }
+
+  async close (): Promise<void> {
+    await Promise.all(this.#files.map(file => file.handle.close()))
+  }
+}
+
+/** tensor name -> file name, or undefined for a checkpoint in one file. */
+async function readIndex (dir: string): Promise<Map<string, string> | undefined> {
+  const path = join(dir, INDEX_FILE)
+  const handle = await open(path).catch(() => undefined)
+  if (handle == null) return undefined
+  let text: string
+  try {
+    const { size } = await handle.stat()
+    if (size > MAX_INDEX_BYTES) throw new ModelError('malformed', `${path} has ${size} bytes, too many for an index; get it again.`, { path })
+    text = await readFile(handle, 'utf8')
+  } finally {
+    await handle.close()
+  }
+  const map = new Fields(parseJson(text, path), path).object('weight_map')
+  const index = new Map<string, string>()
+  for (const name of map.keys()) {
+    const file = map.string(name)
+    // Shards lie beside the index: a path in here could only be an attempt to read something else.
+    if (!/^[^/\\]+\.safetensors$/.test(file)) throw map.error(name, 'must be the name of a .safetensors file beside the index')
+    index.set(name, file)
+  }
+  return index
+}
+
+async function openFile (dir: string, name: string, fromIndex: boolean): Promise<SafetensorsFile> {
+  const path = join(dir, name)
+  const handle = await open(path).catch((cause: unknown) => {
+    throw new ModelError('not-found', fromIndex
+      ? `${join(dir, INDEX_FILE)} names ${name}, which cannot be opened; download the missing file.`
+      : `${dir} holds neither ${SINGLE_FILE} nor ${INDEX_FILE}; give the directory of a checkpoint with safetensors weights.`, { path }, { cause })
+  })
+  try {
+    const stats = await handle.stat()
+    const lead = await readExactly({ path, handle }, 0, 8)
+    const headerBytes = new DataView(lead.buffer, lead.byteOffset).getBigUint64(0, true)
+    if (headerBytes > MAX_HEADER_BYTES || 8n + headerBytes > stats.size) {
+      throw new ModelError('malformed', `${path} announces a header of ${headerBytes} bytes but has ${stats.size}; it is truncated or no safetensors file, get it again.`, { path })
+    }
+    const dataStart = 8 + Number(headerBytes)
+    const header = await readExactly({ path, handle }, 8, Number(headerBytes))
+    const tensors = parseHeader(path, new TextDecoder().decode(header), stats.size - dataStart)
+    const digest = createHash('sha256').update(header).digest('hex')
+    return { path, handle, dataStart, tensors, fingerprint: `${name}:${stats.size}:${stats.mtimeMs}:${digest}` }
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+function parseHeader (path: string, text: string, dataBytes: number): SafetensorsFile['tensors'] {
+  const header = new Fields(parseJson(text, `The header of ${path}`), path)
+  const tensors: SafetensorsFile['tensors'] = new Map()
+  for (const name of header.keys()) {
+    if (name === '__metadata__') continue
+    const fields = header.object(name)
+    const dtype = fields.string('dtype')
+    const shape = fields.array('shape')
+    const offsets = fields.array('data_offsets')
+    const [start, end] = offsets
+    if (!shape.every(isSize)) throw fields.error('shape', 'must be a list of sizes')
+    if (offsets.length !== 2 || !isSize(start) || !isSize(end) || start > end) throw fields.error('data_offsets', 'must be a start and an end')
+    if (end > dataBytes) throw fields.error('data_offsets', `reaches past the ${dataBytes} bytes of data in the file, which is truncated: get it again`)
+    const width = DTYPE_BYTES[dtype]
+    // A dtype that we do not know cannot be checked, and is only an error when it is read.
+    const expected = width == null ? end - start : shape.reduce((product, size) => product * size, width)
+    if (end - start !== expected) throw fields.error('data_offsets', `must span the ${expected} bytes of shape [${shape.join(', ')}] in ${dtype}`)
+    tensors.set(name, { name, dtype, shape, bytes: end - start, offset: start })
+  }
+  requireContiguous(path, tensors, dataBytes)
+  return tensors
+}
+
+/** The format allows neither holes nor overlaps: either means that a writer broke off or that somebody plays tricks. */
+function requireContiguous (path: string, tensors: SafetensorsFile['tensors'], dataBytes: number): void {
+  let position = 0
+  for (const tensor of [...tensors.values()].sort((a, b) => a.offset - b.offset || a.bytes - b.bytes)) {
+    if (tensor.offset !== position) {
+      throw new ModelError('malformed', `${path}: tensor ${tensor.name} starts at byte ${tensor.offset} where ${position} is due; the file is damaged, get it again.`, { path, name: tensor.name })
+    }
+    position += tensor.bytes
+  }
+  if (position !== dataBytes) {
+    throw new ModelError('malformed', `${path} holds ${dataBytes} bytes of data where its header describes ${position}; the file is damaged, get it again.`, { path })
+  }
+}
+
+function isSize (value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+async function readExactly ({ path, handle }: { path: string, handle: FileHandle }, position: number, length: number): Promise<Uint8Array> {
+  // A fresh ArrayBuffer, not Buffer's shared pool: float views need its alignment.
+  const bytes = new Uint8Array(length)
+  let done = 0
+  while (done < length) {
+    const { bytesRead } = await handle.read(bytes, done, length - done, position + done)
+    if (bytesRead === 0) throw new ModelError('malformed', `${path} ends at byte ${position + done} in the middle of its data; it is truncated, get it again.`, { path })
+    done += bytesRead
+  }
+  return bytes
+}
