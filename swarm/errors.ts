@@ -51,6 +51,11 @@ export class SwarmError<C extends SwarmErrorCode = SwarmErrorCode> extends Error
   }
 }
 
+/** `error` as a SwarmError of any code; undefined when it is something else. */
+export function asSwarmError (error: unknown): SwarmError | undefined {
+  return error instanceof SwarmError ? error as SwarmError : undefined
+}
+
 /** Whether `error` is a SwarmError of this code; narrows its data. */
 export function isSwarmError<C extends SwarmErrorCode> (error: unknown, code: C): error is SwarmError<C> {
   return error instanceof SwarmError && error.code === code

@@ -1,0 +1,78 @@
+import type { CID } from 'multiformats/cid'
+import type { KadDHT } from '@libp2p/kad-dht'
+import * as limits from '../constants.js'
+import { layerKey, modelKey } from '../dht/keys.js'
+import { onRoutingTableGrowth } from '../dht/routing-table.js'
+import type { OnSwarmEvent } from '../events.js'
+
+export interface AnnouncerInit {
+  dht: KadDHT
+  modelId: string
+  /** Of which any block is hosted. */
+  layers: number[]
+  onEvent: OnSwarmEvent
+}
+
+/**
+ * Keeps this peer's provider records on the DHT: one for the model, one for each hosted layer. The DHT renews them by age; this also
+ * announces again when the routing table has grown, since new nodes may be nearer to the keys.
+ */
+export class Announcer {
+  readonly #init: AnnouncerInit
+  readonly #keys: CID[]
+  readonly #stopped = new AbortController()
+  #unlisten: (() => void) | undefined
+  #timer: NodeJS.Timeout | undefined
+  #running: Promise<void> | undefined
+
+  constructor (init: AnnouncerInit) {
+    this.#init = init
+    this.#keys = [modelKey(init.modelId), ...init.layers.map(layer => layerKey(init.modelId, layer))]
+  }
+
+  /** Returns when all keys are announced, at most ANNOUNCE_TIMEOUT_MS. A host that is alone keeps its records itself and is done at once. */
+  async start (): Promise<void> {
+    this.#unlisten = onRoutingTableGrowth(this.#init.dht, () => { this.#announceSoon() })
+    await this.#announce()
+  }
+
+  /** No more renewals: the records of others expire. */
+  async stop (): Promise<void> {
+    this.#stopped.abort()
+    this.#unlisten?.()
+    clearTimeout(this.#timer)
+    await this.#running
+    for (const key of this.#keys) await this.#init.dht.cancelReprovide(key)
+  }
+
+  #announceSoon (): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      // One at a time; the table may have grown during the last one, so it is not skipped.
+      this.#running = (this.#running ?? Promise.resolve()).then(async () => { await this.#announce() })
+    }, limits.ANNOUNCE_SETTLE_MS)
+  }
+
+  async #announce (): Promise<void> {
+    if (this.#stopped.signal.aborted) return
+    const startedAt = performance.now()
+    const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(limits.ANNOUNCE_TIMEOUT_MS)])
+    const open = [...this.#keys]
+    const failures: unknown[] = []
+    await Promise.all(Array.from({ length: limits.ANNOUNCE_PARALLEL }, async () => {
+      for (let key = open.shift(); key != null; key = open.shift()) {
+        try {
+          for await (const event of this.#init.dht.provide(key, { signal })) void event
+        } catch (error) {
+          failures.push(error)
+        }
+      }
+    }))
+    if (this.#stopped.signal.aborted) return
+    const { onEvent } = this.#init
+    if (failures.length > 0) {
+      onEvent({ type: 'announce-failed', keys: failures.length, reason: failures[0] instanceof Error ? failures[0].name : 'unknown' })
+    }
+    onEvent({ type: 'announced', keys: this.#keys.length - failures.length, tookMs: performance.now() - startedAt })
+  }
+}

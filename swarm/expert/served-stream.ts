@@ -1,0 +1,175 @@
+import type { Stream } from '@libp2p/interface'
+import * as limits from '../constants.js'
+import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
+import type { ExpertBatch, WireDtype } from '../interface.js'
+import { decodeClientFrame, encodeError, encodeReply, isRequest, isWireCode, readFrameId, replyBytes, type WireErrorCode } from './codec.js'
+import { FrameStream } from './frames.js'
+import { decodeHello, encodeRefusal, encodeWelcome, type Hello, type Refusal } from './handshake.js'
+import { allFinite } from './rows.js'
+import type { ServiceState } from './service.js'
+
+/**
+ * Memory that a request may take for each byte of its frame, until its reply has left: int8 rows become fp32 rows, and so many again
+ * for the sum.
+ */
+const BYTES_PER_FRAME_BYTE = 8
+
+/** One client's stream on a peer. Whatever the client sends, it costs no more than the limits and ends no more than this stream. */
+export class ServedStream {
+  readonly #state: ServiceState
+  readonly #peerId: string
+  readonly #frames: FrameStream
+  readonly #running = new Map<number, AbortController>()
+  readonly #helloTimer: NodeJS.Timeout
+  #hello: Hello | undefined
+
+  constructor (state: ServiceState, stream: Stream, peerId: string, onClose: () => void) {
+    this.#state = state
+    this.#peerId = peerId
+    this.#helloTimer = setTimeout(() => {
+      this.#frames.abort(new SwarmError('timeout', 'A client opened a stream and said nothing.', { afterMs: limits.HANDSHAKE_TIMEOUT_MS }))
+    }, limits.HANDSHAKE_TIMEOUT_MS)
+    this.#frames = new FrameStream({
+      stream,
+      peerId,
+      maxFrameBytes: limits.MAX_FRAME_BYTES,
+      onFrame: frame => { this.#onFrame(frame) },
+      onClose: error => {
+        clearTimeout(this.#helloTimer)
+        for (const controller of this.#running.values()) controller.abort()
+        this.#running.clear()
+        if (error.code !== 'peer-gone') state.init.onEvent({ type: 'stream-aborted', peerId, code: error.code })
+        onClose()
+      }
+    })
+  }
+
+  async close (signal: AbortSignal): Promise<void> {
+    await this.#frames.close(signal)
+  }
+
+  #onFrame (frame: Uint8Array): void {
+    if (this.#hello == null) {
+      this.#greet(decodeHello(frame))
+    } else if (isRequest(frame)) {
+      this.#onRequest(frame, this.#hello)
+    } else {
+      this.#onOther(frame)
+    }
+  }
+
+  #greet (hello: Hello): void {
+    clearTimeout(this.#helloTimer)
+    const refusal = this.#refusal(hello)
+    if (refusal != null) {
+      this.#state.init.onEvent({ type: 'request-refused', peerId: this.#peerId, code: refusal.code })
+      this.#frames.send(encodeRefusal(refusal))
+      void this.#frames.close(AbortSignal.timeout(limits.HANDSHAKE_TIMEOUT_MS))
+      return
+    }
+    this.#hello = hello
+    this.#frames.send(encodeWelcome({
+      maxFrameBytes: Math.min(hello.maxFrameBytes, limits.MAX_FRAME_BYTES),
+      maxTokens: limits.MAX_REQUEST_TOKENS,
+      maxInFlight: limits.MAX_IN_FLIGHT,
+      blocks: [...this.#state.hosted.blocks]
+    }))
+  }
+
+  #refusal (hello: Hello): Refusal | undefined {
+    const { modelId, hiddenSize, experts, wires } = this.#state.init
+    if (this.#state.draining) return { code: 'busy', retryAfterMs: limits.MAX_RETRY_AFTER_MS }
+    if (hello.modelId !== modelId || hello.hiddenSize !== hiddenSize || hello.experts !== experts) return { code: 'wrong-model', retryAfterMs: 0 }
+    if (!wires.includes(hello.wire)) return { code: 'wrong-wire', retryAfterMs: 0 }
+    return undefined
+  }
+
+  #onRequest (frame: Uint8Array, hello: Hello): void {
+    const id = readFrameId(frame)
+    if (id == null) throw new SwarmError('malformed', 'The other side sent a frame shorter than a header.', { reason: 'short frame' })
+    const cost = frame.byteLength * BYTES_PER_FRAME_BYTE
+    const state = this.#state
+    if (state.draining) return this.#refuse(id, 'busy', limits.MAX_RETRY_AFTER_MS)
+    if (this.#running.size >= limits.MAX_IN_FLIGHT || state.bytesInFlight + cost > limits.MAX_BYTES_IN_FLIGHT) {
+      return this.#refuse(id, 'busy', limits.BUSY_RETRY_MS)
+    }
+    if (this.#running.has(id)) throw new SwarmError('malformed', 'The other side used a request id twice.', { reason: 'duplicate id' })
+
+    const decoded = this.#decode(frame, id)
+    if (decoded == null) return
+    const { dtype, batch } = decoded
+    if (!state.init.wires.includes(dtype)) return this.#refuse(id, 'wrong-wire')
+    if (replyBytes(dtype, batch.tokens, state.init.hiddenSize) > hello.maxFrameBytes) return this.#refuse(id, 'too-large')
+    if (!state.hosted.holdsAll(batch)) return this.#refuse(id, 'not-hosted')
+
+    const controller = new AbortController()
+    this.#running.set(id, controller)
+    state.requestsInFlight++
+    state.bytesInFlight += cost
+    void this.#serve(id, dtype, batch, controller).finally(() => {
+      if (this.#running.get(id) === controller) this.#running.delete(id)
+      state.requestsInFlight--
+      state.bytesInFlight -= cost
+      if (state.requestsInFlight === 0) state.onIdle()
+    })
+  }
+
+  /** A request above a limit is refused alone; one that breaks the protocol is refused and ends the stream. */
+  #decode (frame: Uint8Array, id: number): { dtype: WireDtype, batch: ExpertBatch } | undefined {
+    const { hiddenSize, experts, layers } = this.#state.init
+    try {
+      const request = decodeClientFrame(frame, { hiddenSize, experts, layers, maxTokens: limits.MAX_REQUEST_TOKENS })
+      return request.kind === 'request' ? request : undefined
+    } catch (error) {
+      const code = wireCodeOf(error) ?? 'malformed'
+      this.#refuse(id, code)
+      if (code !== 'too-large') throw error
+      return undefined
+    }
+  }
+
+  #onOther (frame: Uint8Array): void {
+    const { hiddenSize, experts, layers } = this.#state.init
+    const { kind, id } = decodeClientFrame(frame, { hiddenSize, experts, layers, maxTokens: limits.MAX_REQUEST_TOKENS })
+    // It goes on counting as in flight until compute lets go of it: cancelling is no way around the limit.
+    if (kind === 'cancel') this.#running.get(id)?.abort()
+  }
+
+  async #serve (id: number, dtype: WireDtype, batch: ExpertBatch, controller: AbortController): Promise<void> {
+    const { compute, hiddenSize } = this.#state.init
+    const { counters } = this.#state
+    let answer: Uint8Array
+    try {
+      const { sum, queueMicros, serviceMicros } = await compute.compute(batch, controller.signal)
+      if (sum.length !== batch.tokens * hiddenSize || !allFinite(sum)) throw new RangeError('compute answered another shape, or values that are not finite')
+      answer = encodeReply(id, dtype, sum, hiddenSize, queueMicros, serviceMicros)
+      counters.requests++
+      counters.tokens += batch.tokens
+    } catch (error) {
+      if (controller.signal.aborted) return
+      return this.#refuse(id, wireCodeOf(error) ?? 'compute-failed', retryAfterOf(error))
+    }
+    if (controller.signal.aborted) return
+    if (this.#frames.backlogBytes > limits.MAX_WRITE_BACKLOG_BYTES) {
+      this.#frames.abort(new SwarmError('too-large', 'A client does not read its replies.', { limit: limits.MAX_WRITE_BACKLOG_BYTES }))
+      return
+    }
+    this.#frames.send(answer)
+  }
+
+  #refuse (id: number, code: WireErrorCode, retryAfterMs = 0): void {
+    if (code === 'busy') this.#state.counters.refused++
+    else this.#state.counters.failed++
+    this.#state.init.onEvent({ type: 'request-refused', peerId: this.#peerId, code })
+    this.#frames.send(encodeError(id, code, retryAfterMs))
+  }
+}
+
+function wireCodeOf (error: unknown): WireErrorCode | undefined {
+  const code = asSwarmError(error)?.code
+  return code != null && isWireCode(code) ? code : undefined
+}
+
+function retryAfterOf (error: unknown): number {
+  return isSwarmError(error, 'busy') ? error.data.retryAfterMs : 0
+}
