@@ -103,6 +103,8 @@ function requireKnownKeys (text: Fields): void {
 function parseLayerTypes (text: Fields): LayerType[] {
   const layers = text.integer('num_hidden_layers', 1, 10_000, 30)
   const named = text.has('layer_types') ? text.array('layer_types') : undefined
+  // Older files repeat here what layer_types says.
+  requireValue(text, 'sliding_window_pattern', named == null ? [undefined, DEFAULT_PERIOD] : [text.get('sliding_window_pattern')], 'without layer_types only 6 is supported')
   if (named != null && named.length !== layers) throw text.error('layer_types', `must have ${layers} entries, one a layer`)
   const types = Array.from({ length: layers }, (_, layer): LayerType => {
     if (named == null) return (layer + 1) % DEFAULT_PERIOD === 0 ? 'full' : 'sliding'
