@@ -1,6 +1,12 @@
-import type { SwarmHost } from './host.js'
+import * as limits from './constants.js'
+import { PeerDirectory } from './directory/directory.js'
+import { checkModelId } from './dht/keys.js'
+import { SwarmError } from './errors.js'
 import type { OnSwarmEvent } from './events.js'
-import type { ExpertDispatcher, WireDtype } from './interface.js'
+import { SwarmDispatcher } from './expert/dispatcher.js'
+import { ExpertSessions } from './expert/sessions.js'
+import type { SwarmHost } from './host.js'
+import type { WireDtype } from './interface.js'
 
 export interface ConnectSwarmInit {
   host: SwarmHost
@@ -17,6 +23,10 @@ export interface ConnectSwarmInit {
   patienceMs?: number
   /** @default MANIFEST_INTERVAL_MS */
   manifestIntervalMs?: number
+  /** Live peers to keep: the plan's and spares. @default MAX_LIVE_PEERS */
+  maxLivePeers?: number
+  /** In [0, 1): orders peers of equal expected time. @default Math.random */
+  random?: () => number
   onEvent?: OnSwarmEvent
 }
 
@@ -27,37 +37,106 @@ export interface LayerCoverage {
   replicas: number[]
 }
 
-/** What a peer did for us since we connected. Times in milliseconds. */
-export interface PeerStats {
-  peerId: string
-  requests: number
-  tokens: number
-  /** Ascending. */
-  layers: number[]
-  failures: number
-  /** Smoothed round trip without queue and service; NaN before the first measurement. */
-  latencyMs: number
-  /** Mean of the served requests. */
-  queueMs: number
-  serviceMs: number
-}
-
-export interface SwarmDispatcher extends ExpertDispatcher {
-  peerStats: () => PeerStats[]
-}
-
 export interface SwarmConnection {
   readonly dispatcher: SwarmDispatcher
+  readonly directory: PeerDirectory
   /** By layer, of the layers asked for, counting peers that are ready to serve. */
   coverage: () => LayerCoverage[]
   /**
    * Waits until live peers cover every expert of every layer asked for.
-   * Throws SwarmError 'coverage-incomplete' naming what is missing after `timeoutMs`, or 'aborted'.
+   * Throws SwarmError 'coverage-incomplete' naming what is missing after `timeoutMs` (default DEFAULT_READY_TIMEOUT_MS), or 'aborted'.
    */
   ready: (options?: { signal?: AbortSignal, timeoutMs?: number }) => Promise<void>
   /** Closes streams and timers; the host goes on. */
   stop: () => Promise<void>
 }
 
-/** Connects to the peers that serve a model. Returns at once; `ready` waits for them. */
-export declare function connectSwarm (init: ConnectSwarmInit): SwarmConnection
+/** Connects to the peers that serve a model. Returns at once; `ready` waits for them. Throws SwarmError 'bad-argument'. */
+export function connectSwarm (init: ConnectSwarmInit): SwarmConnection {
+  const { host: { libp2p }, modelId, hiddenSize, experts, layers } = init
+  checkModelId(modelId)
+  const wire = init.wire ?? 'fp16'
+  const onEvent = init.onEvent ?? (() => {})
+  const directory = new PeerDirectory({
+    libp2p,
+    modelId,
+    experts,
+    layers,
+    wire,
+    manifestIntervalMs: init.manifestIntervalMs ?? limits.MANIFEST_INTERVAL_MS,
+    maxLivePeers: init.maxLivePeers ?? limits.MAX_LIVE_PEERS,
+    onEvent
+  })
+  const sessions = new ExpertSessions({ libp2p, directory, modelId, hiddenSize, experts, wire, onEvent })
+  const dispatcher = new SwarmDispatcher({
+    directory,
+    sessions,
+    hiddenSize,
+    experts,
+    patienceMs: init.patienceMs ?? limits.DEFAULT_PATIENCE_MS,
+    random: init.random ?? Math.random,
+    onEvent
+  })
+  const starting = directory.start()
+
+  const coverage = (): LayerCoverage[] => layers.map(layer => {
+    const replicas = new Array<number>(experts).fill(0)
+    for (const { peer } of sessions.ofLayer(layer)) {
+      peer.hosted.layer(layer)?.forEach((held, expert) => { replicas[expert] += held })
+    }
+    return { layer, replicas }
+  })
+
+  return {
+    dispatcher,
+    directory,
+    coverage,
+    ready: async ({ signal, timeoutMs = limits.DEFAULT_READY_TIMEOUT_MS } = {}) => {
+      await starting
+      const endsAt = performance.now() + timeoutMs
+      for (;;) {
+        const missing = missingFrom(coverage())
+        if (missing.length === 0) return
+        const leftMs = endsAt - performance.now()
+        if (leftMs <= 0) throw incomplete(missing, timeoutMs)
+        await sessions.changeWithin(leftMs, signal)
+      }
+    },
+    stop: async () => {
+      await starting
+      directory.stop()
+      await sessions.stop()
+    }
+  }
+}
+
+type Missing = Array<{ layer: number, experts: number[] }>
+
+function missingFrom (coverage: LayerCoverage[]): Missing {
+  return coverage
+    .map(({ layer, replicas }) => ({ layer, experts: replicas.flatMap((count, expert) => count === 0 ? [expert] : []) }))
+    .filter(({ experts }) => experts.length > 0)
+}
+
+/** Names runs of experts and the first few layers: a person acts on the shape of the hole, a program reads `data`. */
+function incomplete (missing: Missing, timeoutMs: number): SwarmError<'coverage-incomplete'> {
+  const named = missing.slice(0, NAMED_LAYERS).map(({ layer, experts }) => `layer ${layer} experts ${runs(experts)}`).join('; ')
+  const more = missing.length > NAMED_LAYERS ? `; and ${missing.length - NAMED_LAYERS} more layers` : ''
+  return new SwarmError('coverage-incomplete',
+    `After ${timeoutMs / 1_000} s no live peer holds ${named}${more}: start peers that host them, or check the bootstrap address and the model id.`, { missing })
+}
+
+/** Layers that an error names one by one. */
+const NAMED_LAYERS = 4
+
+/** [0, 1, 2, 5] as '0-2,5'. `numbers` ascend. */
+function runs (numbers: number[]): string {
+  const parts: string[] = []
+  for (let at = 0; at < numbers.length;) {
+    let end = at
+    while (numbers[end + 1] === numbers[end] + 1) end++
+    parts.push(end === at ? `${numbers[at]}` : `${numbers[at]}-${numbers[end]}`)
+    at = end + 1
+  }
+  return parts.join(',')
+}

@@ -1,5 +1,12 @@
-import type { SwarmHost } from './host.js'
+import * as limits from './constants.js'
+import { Announcer } from './directory/announce.js'
+import { ManifestServer } from './directory/manifest-protocol.js'
+import { checkModelId } from './dht/keys.js'
+import { asSwarmError, SwarmError } from './errors.js'
 import type { OnSwarmEvent } from './events.js'
+import { checkBlocks, HostedExperts } from './expert/hosted.js'
+import { ExpertService, type ServiceCounters } from './expert/service.js'
+import type { SwarmHost } from './host.js'
 import type { ExpertCompute, HostedBlock, WireDtype } from './interface.js'
 
 export interface ServeExpertsInit {
@@ -13,20 +20,59 @@ export interface ServeExpertsInit {
   layers: number
   blocks: HostedBlock[]
   compute: ExpertCompute
-  /** Told to others in the manifest, e.g. 'moeswarm/0.1.0'. */
+  /** Told to others in the manifest, e.g. 'moeswarm/0.1.0': at most 64 printable ASCII characters. */
   version: string
   /** @default all */
-  wire?: WireDtype[]
+  wires?: WireDtype[]
+  /** How often clients should fetch the manifest: it expires after MANIFEST_MISSES of these. @default MANIFEST_INTERVAL_MS */
+  manifestIntervalMs?: number
   onEvent?: OnSwarmEvent
 }
 
 export interface ServingPeer {
+  /** Since the start. */
+  readonly counters: Readonly<ServiceCounters>
   /** Finishes the requests in flight, refuses new ones, withdraws the announcement. The host goes on. */
   stop: () => Promise<void>
 }
 
 /**
- * Serves experts to the swarm: returns once the expert protocol answers and the provider records are on the DHT.
+ * Serves experts to the swarm: returns once the expert protocol answers and the provider records are on the DHT. One model a host.
  * Throws SwarmError 'bad-argument' when a block lies outside of the model.
  */
-export declare function serveExperts (init: ServeExpertsInit): Promise<ServingPeer>
+export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer> {
+  const { host: { libp2p, privateKey }, modelId, hiddenSize, experts, layers, blocks, compute, version } = init
+  checkModelId(modelId)
+  checkOwnBlocks(blocks, experts, layers)
+  const wires = init.wires ?? ['fp32', 'fp16', 'int8']
+  const onEvent = init.onEvent ?? (() => {})
+  const service = new ExpertService({ libp2p, modelId, hiddenSize, experts, layers, blocks, wires, compute, onEvent })
+  const ttlMs = (init.manifestIntervalMs ?? limits.MANIFEST_INTERVAL_MS) * limits.MANIFEST_MISSES
+  const manifest = new ManifestServer({
+    libp2p,
+    privateKey,
+    manifest: { modelId, blocks, wires, version, ttlMs },
+    current: () => ({ load: compute.load, capacity: compute.capacity })
+  })
+  const announcer = new Announcer({ dht: libp2p.services.dht, modelId, layers: new HostedExperts(blocks, experts).layers, onEvent })
+  await service.start()
+  await manifest.start()
+  await announcer.start()
+  return {
+    get counters () { return service.counters },
+    stop: async () => {
+      // Out of sight first, so that clients plan without this peer while it finishes what it has.
+      await manifest.stop()
+      await Promise.all([announcer.stop(), service.stop()])
+    }
+  }
+}
+
+function checkOwnBlocks (blocks: HostedBlock[], experts: number, layers: number): void {
+  if (blocks.length === 0) throw new SwarmError('bad-argument', 'A peer must host at least one block.', { argument: 'blocks' })
+  try {
+    checkBlocks(blocks, experts, layers)
+  } catch (error) {
+    throw new SwarmError('bad-argument', `The blocks to host lie outside of the model (${layers} layers of ${experts} experts).`, { argument: 'blocks' }, { cause: asSwarmError(error) })
+  }
+}

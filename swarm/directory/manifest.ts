@@ -3,7 +3,7 @@ import { RecordEnvelope } from '@libp2p/peer-record'
 import type { PeerId, PrivateKey, Record } from '@libp2p/interface'
 import * as limits from '../constants.js'
 import { SwarmError } from '../errors.js'
-import { checkBlocks } from '../expert/handshake.js'
+import { checkBlocks } from '../expert/hosted.js'
 import type { HostedBlock, WireDtype } from '../interface.js'
 import { PeerManifest as PbPeerManifest } from '../pb/manifest.pb.js'
 
@@ -92,7 +92,7 @@ export function decodeManifest (payload: Uint8Array): PeerManifest {
   if (manifest.modelId.byteLength !== limits.MODEL_ID_BYTES) throw malformed('its model id has another length')
   if (manifest.version.length > limits.MANIFEST_MAX_VERSION_LENGTH || !/^[\x20-\x7e]*$/.test(manifest.version)) throw malformed('its version is not a short text')
   if (manifest.ttlMs < 1 || manifest.ttlMs > limits.MANIFEST_MAX_TTL_MS) throw malformed('its time to live is out of range')
-  checkBlocks(manifest.blocks, limits.MAX_EXPERTS)
+  checkBlocks(manifest.blocks, limits.MAX_EXPERTS, limits.MAX_LAYERS)
   return {
     modelId: Buffer.from(manifest.modelId).toString('hex'),
     blocks: manifest.blocks,

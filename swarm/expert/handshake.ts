@@ -4,6 +4,7 @@ import { SwarmError } from '../errors.js'
 import type { HostedBlock, WireDtype } from '../interface.js'
 import { Hello as PbHello, HelloReply as PbHelloReply, Wire as PbWire } from '../pb/handshake.pb.js'
 import { wireCode, wireNumber, type WireErrorCode } from './codec.js'
+import { checkBlocks } from './hosted.js'
 
 /** What a client tells a peer when it opens a stream. */
 export interface Hello {
@@ -76,17 +77,8 @@ export function decodeHelloReply (frame: Uint8Array, experts: number): Welcome |
   if (welcome == null) throw malformed('neither a welcome nor a refusal')
   if (welcome.maxFrameBytes < limits.MIN_FRAME_BYTES) throw malformed('a frame limit below the smallest')
   if (welcome.maxTokens < 1 || welcome.maxInFlight < 1) throw malformed('a limit of zero')
-  checkBlocks(welcome.blocks, experts)
+  checkBlocks(welcome.blocks, experts, limits.MAX_LAYERS)
   return welcome
-}
-
-/** Throws SwarmError 'malformed' unless all blocks lie within a model of this many experts a layer. */
-export function checkBlocks (blocks: HostedBlock[], experts: number): void {
-  if (blocks.length > limits.MANIFEST_MAX_BLOCKS) throw malformed('too many blocks')
-  for (const block of blocks) {
-    if (block.layer >= limits.MAX_LAYERS) throw malformed('a block of a layer out of range')
-    if (block.experts < 1 || block.firstExpert + block.experts > experts) throw malformed('a block of experts out of range')
-  }
 }
 
 function parse<T> (frame: Uint8Array, decode: (bytes: Uint8Array) => T): T {

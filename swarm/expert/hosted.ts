@@ -1,3 +1,5 @@
+import * as limits from '../constants.js'
+import { SwarmError } from '../errors.js'
 import type { ExpertBatch, HostedBlock } from '../interface.js'
 
 /** Which experts of each layer are there, as a map that a hot path can ask. */
@@ -34,4 +36,17 @@ export class HostedExperts {
     }
     return true
   }
+}
+
+/** Throws SwarmError 'malformed' unless all blocks lie within a model of this many layers and experts a layer. */
+export function checkBlocks (blocks: readonly HostedBlock[], experts: number, layers: number): void {
+  if (blocks.length > limits.MANIFEST_MAX_BLOCKS) throw malformed('too many blocks')
+  for (const block of blocks) {
+    if (block.layer >= layers) throw malformed('a layer outside of the model')
+    if (block.experts < 1 || block.firstExpert + block.experts > experts) throw malformed('experts outside of the model')
+  }
+}
+
+function malformed (reason: string): SwarmError<'malformed'> {
+  return new SwarmError('malformed', `A peer names ${reason}.`, { reason })
 }

@@ -60,16 +60,16 @@ export class LatencyEstimate {
     this.#penaltyAt = this.now()
   }
 
-  /** Milliseconds from sending a request of this size to its reply. */
-  expectedMs (assignments: number): number {
+  /** Milliseconds from sending a request of this size to its reply, behind `ahead` requests of ours that are with the peer already. */
+  expectedMs (assignments: number, ahead = 0): number {
     const roundTrip = Number.isNaN(this.#roundTripMs) ? limits.UNKNOWN_RTT_MS : this.#roundTripMs
-    return roundTrip + this.#queueMs + this.#expectedServiceMs(assignments) + this.#penaltyNow()
+    return roundTrip + this.#queueMs + (1 + ahead) * this.#expectedServiceMs(assignments) + this.#penaltyNow()
   }
 
   /** After how many milliseconds a request of this size is late. */
-  deadlineMs (assignments: number): number {
+  deadlineMs (assignments: number, ahead = 0): number {
     if (this.#serviceMs.length === 0) return limits.DEADLINE_UNKNOWN_MS
-    const usual = this.expectedMs(assignments) + limits.RTT_DEVIATION_WEIGHT * this.#deviationMs
+    const usual = this.expectedMs(assignments, ahead) + limits.RTT_DEVIATION_WEIGHT * this.#deviationMs
     return Math.min(limits.DEADLINE_MAX_MS, Math.max(limits.DEADLINE_MIN_MS, usual * limits.DEADLINE_FACTOR))
   }
 

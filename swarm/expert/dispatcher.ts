@@ -1,0 +1,67 @@
+import type { PeerDirectory } from '../directory/directory.js'
+import { SwarmError } from '../errors.js'
+import type { OnSwarmEvent } from '../events.js'
+import type { DispatchResult, ExpertBatch, ExpertDispatcher } from '../interface.js'
+import { Delivery } from './delivery.js'
+import { PeerTallies, type PeerStats } from './peer-stats.js'
+import { allFinite } from './rows.js'
+import type { ExpertSessions } from './sessions.js'
+import { wholePart } from './split.js'
+
+export interface SwarmDispatcherInit {
+  directory: Pick<PeerDirectory, 'refresh'>
+  sessions: ExpertSessions
+  hiddenSize: number
+  /** Experts a layer of the model has. */
+  experts: number
+  patienceMs: number
+  /** In [0, 1): spreads clients over equal peers. */
+  random: () => number
+  onEvent: OnSwarmEvent
+}
+
+/**
+ * Computes batches in the swarm: the peers with the smallest expected time cover a batch's experts, one request each; what a peer
+ * fails to answer goes to replicas. Experts are stateless, so nothing is ever computed twice because of a failure elsewhere.
+ */
+export class SwarmDispatcher implements ExpertDispatcher {
+  readonly #init: SwarmDispatcherInit
+  readonly #tallies = new PeerTallies()
+
+  constructor (init: SwarmDispatcherInit) {
+    this.#init = init
+  }
+
+  /**
+   * All requests are with their sockets before this returns. Rejects with SwarmError 'experts-unavailable' (layer and experts, after
+   * looking again and waiting `patienceMs`), 'aborted', or 'bad-argument' for a batch that is not one.
+   */
+  dispatch (batch: ExpertBatch, signal?: AbortSignal): Promise<DispatchResult> {
+    const { hiddenSize } = this.#init
+    const fault = faultOf(batch, hiddenSize, this.#init.experts)
+    if (fault != null) return Promise.reject(new SwarmError('bad-argument', `The batch for layer ${batch.layer} cannot be sent: ${fault}.`, { argument: 'batch' }))
+    if (batch.experts.length === 0) {
+      const timing = { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0 }
+      return Promise.resolve({ sum: new Float32Array(batch.tokens * hiddenSize), timing })
+    }
+    const delivery = new Delivery(this.#init, this.#tallies, signal)
+    return delivery.deliver(wholePart(batch))
+  }
+
+  peerStats (): PeerStats[] {
+    return this.#tallies.stats()
+  }
+}
+
+/** Why a batch is none, so that our own fault is not blamed on peers. */
+function faultOf ({ tokens, hidden, counts, experts, weights }: ExpertBatch, hiddenSize: number, modelExperts: number): string | undefined {
+  if (tokens < 1 || counts.length !== tokens || hidden.length !== tokens * hiddenSize) return 'its sizes do not fit its tokens'
+  let assignments = 0
+  for (let t = 0; t < tokens; t++) assignments += counts[t]
+  if (assignments !== experts.length || assignments !== weights.length) return 'its counts do not sum up to its experts and weights'
+  for (let i = 0; i < assignments; i++) {
+    if (experts[i] >= modelExperts) return `expert ${experts[i]} is not in the model`
+  }
+  if (!allFinite(hidden) || !allFinite(weights)) return 'it holds a value that is not finite'
+  return undefined
+}
