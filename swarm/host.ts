@@ -8,6 +8,7 @@ import { kadDHT, passthroughMapper, type KadDHT } from '@libp2p/kad-dht'
 import { ping, type Ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { createLibp2p } from 'libp2p'
+import { coalesced } from './coalesce.js'
 import { joinSwarm, parseAddress } from './bootstrap.js'
 import * as limits from './constants.js'
 import { SwarmError } from './errors.js'
@@ -83,7 +84,7 @@ function libp2pOptions (privateKey: PrivateKey, listen: string[], dht: 'server' 
     privateKey,
     addresses: { listen },
     transports: [tcp()],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [coalesced(noise())],
     streamMuxers: [yamux({
       streamOptions: {
         initialStreamWindowSize: limits.STREAM_INITIAL_WINDOW_BYTES,

@@ -14,3 +14,9 @@ export type { OnSwarmEvent, SwarmEvent } from './events.js'
 export type {
   DispatchResult, DispatchTiming, ExpertBatch, ExpertCompute, ExpertDispatcher, ExpertSum, HostedBlock, WireDtype
 } from './interface.js'
+export { SwarmInspector } from './inspect.js'
+export type { InspectedPeer, InspectOptions, LookupHop } from './inspect.js'
+export { coverageMap } from './directory/coverage.js'
+export type { CoverageCell } from './directory/coverage.js'
+export { layerKey, modelKey } from './dht/keys.js'
+export type { RoutingBucket } from './dht/routing-table.js'

@@ -1,0 +1,163 @@
+import type { PeerId, PeerInfo } from '@libp2p/interface'
+import type { QueryEvent } from '@libp2p/kad-dht'
+import { peerIdFromString } from '@libp2p/peer-id'
+import { CID } from 'multiformats/cid'
+import * as limits from './constants.js'
+import { coverageMap, type CoverageCell } from './directory/coverage.js'
+import { fetchManifest } from './directory/manifest-protocol.js'
+import { layerKey, modelKey } from './dht/keys.js'
+import { findProviders } from './dht/providers.js'
+import { routingBuckets, type RoutingBucket } from './dht/routing-table.js'
+import { asSwarmError, SwarmError, type SwarmErrorCode } from './errors.js'
+import type { SwarmHost } from './host.js'
+import type { HostedBlock } from './interface.js'
+
+export interface InspectOptions {
+  signal?: AbortSignal
+}
+
+/** A peer that a provider record names, and what it says of itself when asked. */
+export interface InspectedPeer {
+  peerId: string
+  /** Of the record; after a restart they may be old. */
+  addresses: string[]
+  /** Absent: the peer did not answer as a live peer of this model, for the reason in `failure`. */
+  manifest?: {
+    modelId: string
+    blocks: HostedBlock[]
+    version: string
+    capacity: number
+    load: number
+    /** By the peer's clock. */
+    ageMs: number
+  }
+  /** Round trip of a ping. */
+  latencyMs?: number
+  failure?: SwarmErrorCode
+}
+
+/** One event of a DHT query, in milliseconds since its start. */
+export interface LookupHop {
+  atMs: number
+  kind: 'ask' | 'answer' | 'found' | 'failed'
+  /** Asked, answering or failing; for 'found' the one that told us. */
+  peerId: string
+  /** Which of the disjoint paths; -1 is this host's own knowledge. */
+  path: number
+  /** Peers nearer to the key that an answer names. */
+  closer?: string[]
+  /** What a 'found' found: the peer itself, or the providers of the key. */
+  peers?: Array<{ peerId: string, addresses: string[] }>
+  /** Name of the error. */
+  error?: string
+}
+
+/** Looks into the swarm from a host that needs no bundle: a model id is enough. */
+export class SwarmInspector {
+  readonly #host: SwarmHost
+
+  constructor (host: SwarmHost) {
+    this.#host = host
+  }
+
+  /** Everybody that the DHT names for a model, asked for manifest and ping. */
+  async peers (modelId: string, options: InspectOptions = {}): Promise<InspectedPeer[]> {
+    return await this.#inspect(modelKey(modelId), modelId, options)
+  }
+
+  /** Layer x block with the live peers that hold it. `expected` are the model's blocks, to see holes that nobody's manifest tells of. */
+  async coverage (modelId: string, options: InspectOptions & { expected?: HostedBlock[] } = {}): Promise<CoverageCell[]> {
+    const peers = await this.peers(modelId, options)
+    return coverageMap(peers.flatMap(({ peerId, manifest }) => manifest == null ? [] : [{ peerId, blocks: manifest.blocks }]), options.expected)
+  }
+
+  /** The raw provider records of a layer, and which of them answer. */
+  async providers (modelId: string, layer: number, options: InspectOptions = {}): Promise<InspectedPeer[]> {
+    return await this.#inspect(layerKey(modelId, layer), modelId, options)
+  }
+
+  /** The k-buckets of this host. */
+  routingTable (): RoutingBucket[] {
+    return routingBuckets(this.#host.libp2p.services.dht)
+  }
+
+  /**
+   * The path of a query, hop by hop, as it happens. `target`: a peer id, a CID, or a layer of a model.
+   * Throws SwarmError 'bad-argument' when it is none of these.
+   */
+  async * lookup (target: string | { modelId: string, layer: number }, { signal }: InspectOptions = {}): AsyncGenerator<LookupHop> {
+    const { dht } = this.#host.libp2p.services
+    const limit = withTimeout(signal, limits.DHT_QUERY_TIMEOUT_MS)
+    const key = typeof target === 'string' ? parseTarget(target) : layerKey(target.modelId, target.layer)
+    const query = key instanceof CID ? dht.findProviders(key, { signal: limit }) : dht.findPeer(key, { signal: limit })
+    const startedAt = performance.now()
+    try {
+      for await (const event of query) {
+        const hop = hopOf(event, performance.now() - startedAt)
+        if (hop != null) yield hop
+      }
+    } catch (error) {
+      // Without an answer findPeer throws: the hops have told the story.
+      if (signal?.aborted === true) throw error
+    }
+  }
+
+  async #inspect (key: CID, modelId: string, { signal }: InspectOptions): Promise<InspectedPeer[]> {
+    const asked: Array<Promise<InspectedPeer>> = []
+    const limit = withTimeout(signal, limits.DHT_QUERY_TIMEOUT_MS)
+    for await (const provider of findProviders(this.#host.libp2p.services.dht, key, limit)) {
+      if (!provider.id.equals(this.#host.libp2p.peerId)) asked.push(this.#ask(provider, modelId, signal))
+    }
+    return (await Promise.all(asked)).sort((a, b) => a.peerId < b.peerId ? -1 : 1)
+  }
+
+  async #ask ({ id, multiaddrs }: PeerInfo, modelId: string, signal: AbortSignal | undefined): Promise<InspectedPeer> {
+    const { libp2p } = this.#host
+    const peer: InspectedPeer = { peerId: id.toString(), addresses: [...new Set(multiaddrs.map(String))] }
+    try {
+      if (multiaddrs.length > 0) await libp2p.peerStore.merge(id, { multiaddrs })
+      const limit = withTimeout(signal, limits.MANIFEST_FETCH_TIMEOUT_MS)
+      const { blocks, version, capacity, load, issuedAtMs, ...manifest } = await fetchManifest(libp2p, id, 0, limit)
+      if (manifest.modelId !== modelId) return { ...peer, failure: 'wrong-model' }
+      const latencyMs = await libp2p.services.ping.ping(id, { signal: limit })
+      return { ...peer, latencyMs, manifest: { modelId, blocks, version, capacity, load, ageMs: Math.max(0, Date.now() - issuedAtMs) } }
+    } catch (error) {
+      return { ...peer, failure: asSwarmError(error)?.code ?? 'unreachable' }
+    }
+  }
+}
+
+function withTimeout (signal: AbortSignal | undefined, timeoutMs: number): AbortSignal {
+  const limit = AbortSignal.timeout(timeoutMs)
+  return signal == null ? limit : AbortSignal.any([signal, limit])
+}
+
+function parseTarget (target: string): CID | PeerId {
+  for (const parse of [peerIdFromString, CID.parse.bind(CID)]) {
+    try {
+      return parse(target)
+    } catch {
+      // Not this kind.
+    }
+  }
+  throw new SwarmError('bad-argument', `${JSON.stringify(target.slice(0, 80))} is neither a peer id nor a CID.`, { argument: 'target' })
+}
+
+function hopOf (event: QueryEvent, atMs: number): LookupHop | undefined {
+  switch (event.name) {
+    case 'SEND_QUERY': return { atMs, kind: 'ask', peerId: event.to.toString(), path: event.path.index }
+    case 'PEER_RESPONSE':
+      return { atMs, kind: 'answer', peerId: event.from.toString(), path: event.path.index, closer: event.closer.map(({ id }) => id.toString()) }
+    case 'FINAL_PEER': return { atMs, kind: 'found', peerId: event.from.toString(), path: event.path.index, peers: [plain(event.peer)] }
+    case 'PROVIDER': return { atMs, kind: 'found', peerId: event.from.toString(), path: event.path.index, peers: event.providers.map(plain) }
+    case 'QUERY_ERROR': return { atMs, kind: 'failed', peerId: event.from.toString(), path: event.path.index, error: event.error.name }
+    case 'VALUE':
+    case 'ADD_PEER':
+    case 'DIAL_PEER':
+    case 'PATH_ENDED': return undefined
+  }
+}
+
+function plain ({ id, multiaddrs }: PeerInfo): { peerId: string, addresses: string[] } {
+  return { peerId: id.toString(), addresses: [...new Set(multiaddrs.map(String))] }
+}
