@@ -4,11 +4,17 @@
  */
 
 const F16_TO_F32 = buildF16ToF32()
-/** Per sign and exponent of a float32 (its upper 9 bits): the half to start from and how far the mantissa is shifted right. */
-const { base: F32_BASE, shift: F32_SHIFT } = buildF32ToF16()
 
+// Of float32, as bits.
 const IMPLICIT_BIT = 0x800000
 const MANTISSA = 0x7fffff
+const INFINITY_BITS = 0x7f800000
+/** 2^-14 */
+const SMALLEST_NORMAL_HALF = 0x38800000
+/** 65520, half way between the largest half and the next power of two: from here on a half is infinite. */
+const HALF_OVERFLOW = 0x477ff000
+/** The biases of the exponents differ by 112; this is the difference in the place of a half's exponent. */
+const EXPONENT_SHIFT = 112 << 10
 
 function buildF16ToF32 (): Uint32Array {
   const table = new Uint32Array(65_536)
@@ -31,45 +37,24 @@ function buildF16ToF32 (): Uint32Array {
   return table
 }
 
-function buildF32ToF16 (): { base: Uint16Array, shift: Uint8Array } {
-  const base = new Uint16Array(512)
-  const shift = new Uint8Array(512)
-  for (let exponent = 0; exponent < 256; exponent++) {
-    const power = exponent - 127
-    let half: number
-    let bits: number
-    if (power > 15) {
-      half = 0x7c00
-      bits = 25 // the mantissa vanishes
-    } else if (power >= -14) {
-      // The implicit bit is kept in the mantissa and adds 1 to the exponent, so a carry from rounding moves on by itself.
-      half = (power + 14) << 10
-      bits = 13
-    } else {
-      half = 0
-      bits = Math.min(-(power + 1), 25)
-    }
-    base[exponent] = half
-    base[exponent + 256] = half | 0x8000
-    shift[exponent] = shift[exponent + 256] = bits
-  }
-  return { base, shift }
-}
-
-/** The bits of a half nearest to the float32 with bits `bits`: ties to even, overflow to infinity, NaN stays NaN with its upper payload. */
+/** The bits of the half nearest to the float32 with bits `bits`: ties to even, overflow to infinity, NaN stays NaN with its upper payload. */
 function halfOfBits (bits: number): number {
-  const top = bits >>> 23
-  const exponent = top & 0xff
-  const fraction = bits & MANTISSA
-  if (exponent === 255 && fraction !== 0) {
+  const sign = (bits >>> 16) & 0x8000
+  const magnitude = bits & 0x7fffffff
+  if (magnitude >= SMALLEST_NORMAL_HALF) {
+    if (magnitude < HALF_OVERFLOW) {
+      // A carry out of the mantissa moves on into the exponent by itself.
+      return sign | (((magnitude + 0xfff + ((magnitude >>> 13) & 1)) >>> 13) - EXPONENT_SHIFT)
+    }
+    if (magnitude <= INFINITY_BITS) return sign | 0x7c00
     // A payload that lies wholly in the dropped bits must not turn the NaN into an infinity.
-    const payload = fraction >>> 13
-    return F32_BASE[top] | (payload === 0 ? 0x200 : payload)
+    return sign | 0x7c00 | ((magnitude & MANTISSA) >>> 13 || 0x200)
   }
-  const mantissa = exponent === 0 || exponent === 255 ? fraction : fraction | IMPLICIT_BIT
-  const bitsOut = F32_SHIFT[top]
-  const odd = (mantissa >>> bitsOut) & 1
-  return F32_BASE[top] + ((mantissa + (1 << (bitsOut - 1)) - 1 + odd) >>> bitsOut)
+  // Subnormal halves count in steps of 2^-24; half a step and less is zero.
+  const shift = 126 - (magnitude >>> 23)
+  if (shift > 24) return sign
+  const mantissa = (magnitude & MANTISSA) | IMPLICIT_BIT
+  return sign | ((mantissa + (1 << (shift - 1)) - 1 + ((mantissa >>> shift) & 1)) >>> shift)
 }
 
 /** Float32 -> half bits, rounded to nearest even. `out` has the length of `values`. */

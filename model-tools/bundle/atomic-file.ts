@@ -45,20 +45,22 @@ export class DigestSink {
 
 /**
  * Writes a file so that it is there wholly or not at all: the bytes go to `<path>.partial`, reach the disk, and then take the name.
- * Creates the directory. When `fill` rejects, the partial file is removed.
+ * Creates the directory. When `fill` rejects or `check` throws, the partial file is removed.
  */
-export async function writeAtomically (path: string, fill: (sink: DigestSink) => Promise<void>): Promise<FileDigest> {
+export async function writeAtomically (path: string, fill: (sink: DigestSink) => Promise<void>, check?: (digest: FileDigest) => void): Promise<FileDigest> {
   const partial = `${path}.partial`
   await mkdir(dirname(path), { recursive: true })
   const handle = await open(partial, 'w')
   try {
     const sink = new DigestSink(handle)
     await fill(sink)
+    const digest = sink.digest()
+    check?.(digest)
     await handle.sync()
     await handle.close()
     await rename(partial, path)
     await syncDirectory(dirname(path))
-    return sink.digest()
+    return digest
   } catch (error) {
     await handle.close().catch(() => { /* it was closed before the rename failed */ })
     await rm(partial, { force: true })

@@ -1,4 +1,4 @@
-import { appendFile, open, readFile, rm } from 'node:fs/promises'
+import { appendFile, mkdir, open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Fields } from '../fields.js'
 import type { FileDigest } from './atomic-file.js'
@@ -32,10 +32,11 @@ export class ConversionJournal {
     return { finished, stale }
   }
 
-  /** Starts a new journal with files that are known to be good. */
+  /** Starts a new journal, and the directory if need be, with files that are known to be good. */
   static async create (dir: string, fingerprint: string, finished: Map<string, FileDigest>): Promise<ConversionJournal> {
     const journal = new ConversionJournal(join(dir, JOURNAL_FILE))
     const lines = [{ format: FORMAT, fingerprint }, ...[...finished].map(([file, digest]) => ({ file, ...digest }))]
+    await mkdir(dir, { recursive: true })
     const handle = await open(journal.path, 'w')
     try {
       await handle.writeFile(lines.map(line => `${JSON.stringify(line)}\n`).join(''))
@@ -49,10 +50,6 @@ export class ConversionJournal {
   /** Call after the file has taken its name. A lost line only means that the file is made again. */
   async add (file: string, digest: FileDigest): Promise<void> {
     await appendFile(this.path, `${JSON.stringify({ file, ...digest })}\n`)
-  }
-
-  async remove (): Promise<void> {
-    await rm(this.path, { force: true })
   }
 }
 

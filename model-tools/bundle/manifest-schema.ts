@@ -156,7 +156,8 @@ function parseBlocks (fields: Fields, config: ModelConfig, quant: WeightFormat, 
       nextExpert = 0
     }
     // Blocks are sorted, so each must go on where the last one ended: this is what leaves no hole and no overlap.
-    block.integer('layer', layer, Math.min(layer, config.layerTypes.length - 1))
+    if (layer === config.layerTypes.length) throw fields.error('blocks', `go on after the last of ${layer} layers`)
+    block.integer('layer', layer, layer)
     block.integer('firstExpert', nextExpert, nextExpert)
     const experts = block.integer('experts', 1, config.experts - nextExpert)
     const file = parseFileName(block, files, 'experts/')

@@ -30,7 +30,7 @@ export interface ConversionOptions {
   out: string
   /** @default 'q4' */
   quant?: WeightFormat
-  /** Experts a block, the unit of hosting: small ones spread better, large ones cost fewer requests. @default 16 */
+  /** Experts a block, the unit of hosting: small ones spread better, large ones cost fewer requests. @default 16, or all if there are fewer */
   blockExperts?: number
   signal?: AbortSignal
   onProgress?: (progress: ConversionProgress) => void
@@ -76,11 +76,12 @@ export async function convertCheckpoint (options: ConversionOptions): Promise<Bu
   }
 }
 
-async function prepare (source: CheckpointSource, { checkpoint, quant = DEFAULT_QUANT, blockExperts = DEFAULT_BLOCK_EXPERTS, signal }: ConversionOptions): Promise<Conversion> {
+async function prepare (source: CheckpointSource, { checkpoint, quant = DEFAULT_QUANT, blockExperts: wantedExperts, signal }: ConversionOptions): Promise<Conversion> {
   const rawConfig = await readJson(join(checkpoint, 'config.json'))
   if (rawConfig === undefined) throw new ModelError('not-found', `${checkpoint} holds no config.json; give the directory of a complete checkpoint.`, { path: checkpoint })
   const architecture = architectureOfCheckpoint(rawConfig)
   const config = architecture.parseConfig(rawConfig, await readJson(join(checkpoint, 'generation_config.json')))
+  const blockExperts = wantedExperts ?? Math.min(DEFAULT_BLOCK_EXPERTS, config.experts)
   if (!Number.isInteger(blockExperts) || blockExperts < 1 || blockExperts > config.experts) {
     throw new ModelError('out-of-range', `A block of ${blockExperts} experts is impossible: the model has ${config.experts} a layer.`, { blockExperts, experts: config.experts })
   }
@@ -99,7 +100,7 @@ async function prepare (source: CheckpointSource, { checkpoint, quant = DEFAULT_
 async function convert (conversion: Conversion, { out, signal, onProgress }: ConversionOptions): Promise<Bundle> {
   signal?.throwIfAborted()
   const { config, quant, blockExperts, plan, outputs, fingerprint } = conversion
-  const finished = await finishedFiles(out, conversion, signal)
+  const { finished, promised } = await finishedFiles(out, conversion, signal)
   const totalBytes = outputs.reduce((sum, { bytes }) => sum + bytes, 0)
   let doneBytes = 0
   const advance = (bytes: number, file: string): void => {
@@ -107,14 +108,18 @@ async function convert (conversion: Conversion, { out, signal, onProgress }: Con
     onProgress?.({ doneBytes, totalBytes, file })
   }
   for (const { file, bytes } of outputs) if (finished.has(file)) advance(bytes, file)
-  let journal: ConversionJournal | undefined
-  for (const output of outputs) {
-    if (finished.has(output.file)) continue
-    signal?.throwIfAborted()
-    const digest = await writeAtomically(join(out, output.file), async sink => output.fill(sink, bytes => advance(bytes, output.file)))
-    finished.set(output.file, digest)
-    journal ??= await ConversionJournal.create(out, fingerprint, finished)
-    await journal.add(output.file, digest)
+  const pending = outputs.filter(({ file }) => !finished.has(file))
+  if (pending.length > 0) {
+    // Before the first file: a directory with files and no journal would be taken for somebody else's.
+    const journal = await ConversionJournal.create(out, fingerprint, finished)
+    for (const { file, fill } of pending) {
+      signal?.throwIfAborted()
+      const digest = await writeAtomically(join(out, file), async sink => fill(sink, bytes => advance(bytes, file)), ({ sha256 }) => {
+        if (promised != null && promised[file].sha256 !== sha256) throw otherBundle(out, file)
+      })
+      finished.set(file, digest)
+      await journal.add(file, digest)
+    }
   }
   const manifest: BundleManifest = {
     format: 'moeswarm-bundle/1', config, quant, blockExperts, files: Object.fromEntries(finished), tensors: plan.tensors, blocks: plan.blocks
@@ -131,8 +136,15 @@ async function writeManifest (out: string, manifest: BundleManifest): Promise<vo
   await writeAtomically(join(out, MANIFEST_FILE), async sink => sink.write(bytes))
 }
 
-/** The files in `out` that need not be made again. Throws when `out` holds anything that this conversion would destroy. */
-async function finishedFiles (out: string, conversion: Conversion, signal?: AbortSignal): Promise<Map<string, FileDigest>> {
+interface Finished {
+  /** Files that need not be made again. */
+  finished: Map<string, FileDigest>
+  /** Of a bundle that is there already: what files that are made again must be. */
+  promised?: BundleManifest['files']
+}
+
+/** Looks what `out` holds. Throws when that is anything which this conversion would destroy. */
+async function finishedFiles (out: string, conversion: Conversion, signal?: AbortSignal): Promise<Finished> {
   const found = await stat(out).catch(() => undefined)
   if (found != null && !found.isDirectory()) throw new ModelError('not-found', `${out} is a file; give a directory for the bundle with --out.`, { path: out })
   const names = found == null ? [] : await readdir(out)
@@ -140,12 +152,12 @@ async function finishedFiles (out: string, conversion: Conversion, signal?: Abor
   const journal = await ConversionJournal.read(out, conversion.fingerprint)
   if (journal == null) {
     if (names.length > 0) throw new ModelError('not-found', `${resolve(out)} is not empty and holds no bundle; give another directory with --out.`, { path: out })
-    return new Map()
+    return { finished: new Map() }
   }
   if (journal.stale) {
     // Of a conversion with other settings: its files are ours, and none of them fits.
     for (const name of ['client', 'experts', 'text', JOURNAL_FILE]) await rm(join(out, name), { recursive: true, force: true })
-    return new Map()
+    return { finished: new Map() }
   }
   const planned = new Map(conversion.outputs.map(({ file, bytes }) => [file, bytes]))
   const finished = new Map<string, FileDigest>()
@@ -155,17 +167,16 @@ async function finishedFiles (out: string, conversion: Conversion, signal?: Abor
     const { sha256 } = await digestFile(join(out, file), { signal })
     if (sha256 === digest.sha256) finished.set(file, digest)
   }
-  return finished
+  return { finished }
 }
 
 /**
  * `out` holds a bundle. It is this one when settings, text files and, as samples of the weights, the attention of the first layer and the
  * final norm are equal; any further training changes those. Files that it lacks are made again.
  */
-async function filesOfSameBundle (out: string, { config, quant, blockExperts, outputs }: Conversion): Promise<Map<string, FileDigest>> {
+async function filesOfSameBundle (out: string, { config, quant, blockExperts, outputs }: Conversion): Promise<Finished> {
   const { manifest } = await Bundle.open(out)
-  const differs = (what: string): ModelError => new ModelError('not-found',
-    `${resolve(out)} already holds another bundle (it differs in ${what}); delete it or give another directory with --out.`, { path: out, what })
+  const differs = (what: string): ModelError => otherBundle(out, what)
   if (canonicalJson(manifest.config) !== canonicalJson(config)) throw differs('its model')
   if (manifest.quant !== quant) throw differs(`quant, which is ${manifest.quant}`)
   if (manifest.blockExperts !== blockExperts) throw differs(`experts a block, which are ${manifest.blockExperts}`)
@@ -180,7 +191,11 @@ async function filesOfSameBundle (out: string, { config, quant, blockExperts, ou
   for (const [file, digest] of Object.entries(manifest.files)) {
     if (await stat(join(out, file)).catch(() => undefined) != null) finished.set(file, digest)
   }
-  return finished
+  return { finished, promised: manifest.files }
+}
+
+function otherBundle (out: string, what: string): ModelError {
+  return new ModelError('not-found', `${resolve(out)} already holds another bundle (it differs in ${what}); delete it or give another directory with --out.`, { path: out, what })
 }
 
 const SAMPLED_FILES = ['client/layer-00.bin', 'client/final.bin']
