@@ -177,7 +177,10 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
       const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(limits.MANIFEST_FETCH_TIMEOUT_MS)])
       const manifest = await fetchManifest(this.#init.libp2p, known.id, known.sequence, signal)
       this.#checkUsable(manifest)
-      known.latency.addRoundTrip(await this.#init.libp2p.services.ping.ping(known.id, { signal }))
+      const { ping } = this.#init.libp2p.services
+      // The first round trip on a new connection also pays for setting it up, on both machines.
+      if (Number.isNaN(known.latency.roundTripMs)) await ping.ping(known.id, { signal })
+      known.latency.addRoundTrip(await ping.ping(known.id, { signal }))
       if (!this.#stopped.signal.aborted) this.#answered(known, manifest)
     } catch (error) {
       if (!this.#stopped.signal.aborted) this.#missed(known, asSwarmError(error))
