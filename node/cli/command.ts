@@ -1,0 +1,95 @@
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { ModelError } from '../../model-tools/index.js'
+import { SwarmError } from '../../swarm/index.js'
+import { type OutputOptions, Terminal } from './terminal.js'
+
+/** Exit code after Ctrl-C, as shells have it. */
+const INTERRUPTED = 130
+
+/** A mistake of the user that only the command line knows of. `message` says the cause and the way out. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+/** What a command gets beside its own options. */
+export interface Run {
+  terminal: Terminal
+  /** Aborts at the first SIGINT or SIGTERM; a second one ends the process at once. */
+  signal: AbortSignal
+}
+
+/** A command with the options that all have, and an example in its help. */
+export function command (name: string, description: string, example: string): Command {
+  return new Command(name)
+    .description(description)
+    .option('--json', 'one JSON object a line on stdout, everything else on stderr')
+    .option('--quiet', 'errors only')
+    .addHelpText('after', `\nExample:\n  $ ${example}\n`)
+    .showHelpAfterError('(add --help for the options and an example)')
+}
+
+/** Makes a command's body an action: signals abort it, errors become one sentence and a non-zero exit code. */
+export function action<T extends OutputOptions> (body: (options: T, run: Run) => Promise<void>): (options: T) => Promise<void> {
+  return async options => {
+    const terminal = new Terminal(options)
+    const abort = new AbortController()
+    const interrupt = (): void => {
+      if (abort.signal.aborted) process.exit(INTERRUPTED)
+      abort.abort()
+    }
+    process.on('SIGINT', interrupt)
+    process.on('SIGTERM', interrupt)
+    try {
+      await body(options, { terminal, signal: abort.signal })
+    } catch (error) {
+      terminal.endProgress()
+      process.exitCode = abort.signal.aborted ? INTERRUPTED : 1
+      if (!abort.signal.aborted) report(terminal, error)
+    } finally {
+      terminal.endProgress()
+      process.off('SIGINT', interrupt)
+      process.off('SIGTERM', interrupt)
+    }
+  }
+}
+
+function report (terminal: Terminal, error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error)
+  const known = error instanceof ModelError || error instanceof SwarmError || error instanceof UsageError || error instanceof RangeError
+  const code = error instanceof ModelError || error instanceof SwarmError ? error.code : known ? 'usage' : 'internal'
+  terminal.event('error', { code, message })
+  process.stderr.write(`moeswarm: ${message}\n`)
+  if (!known && error instanceof Error) process.stderr.write(`This is a defect of moeswarm; please report it with these lines:\n${error.stack ?? ''}\n`)
+}
+
+/** Runs `program` on the process's arguments. Usage errors exit with 2. */
+export async function runProgram (program: Command): Promise<void> {
+  program.exitOverride()
+  for (const sub of program.commands) {
+    sub.exitOverride()
+    for (const leaf of sub.commands) leaf.exitOverride()
+  }
+  try {
+    await program.parseAsync()
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    process.exitCode = error.exitCode === 0 ? 0 : 2
+  }
+}
+
+/** Option parsers; commander names the option and the value in the error. */
+export const parse = {
+  /** Whole numbers from `min` on. */
+  count: (min: number) => (value: string): number => {
+    const n = Number(value)
+    if (!/^\d+$/.test(value) || !Number.isSafeInteger(n) || n < min) throw new InvalidArgumentError(`It is a whole number from ${min} on.`)
+    return n
+  },
+  number: (value: string): number => {
+    const n = Number(value)
+    if (value.trim() === '' || !Number.isFinite(n)) throw new InvalidArgumentError('It is a number.')
+    return n
+  },
+  /** For options that may be given several times. */
+  collect: (value: string, before: string[] | undefined): string[] => [...before ?? [], value]
+}

@@ -1,0 +1,147 @@
+import { text as readAll } from 'node:stream/consumers'
+import { Option, type Command } from 'commander'
+import { Bundle, parseRanges } from '../../model-tools/index.js'
+import type { PeerStats, WireDtype } from '../../swarm/index.js'
+import type { Generation } from '../client/generate.js'
+import type { LapTimes } from '../client/lap-profile.js'
+import { SwarmClient } from '../swarm-client.js'
+import { action, command, parse, UsageError } from './command.js'
+import { describeEvent, shortPeerId } from './swarm-events.js'
+import { formatMs, formatRanges, type OutputOptions, table, type Terminal } from './terminal.js'
+
+interface GenerateCommandOptions extends OutputOptions {
+  model: string
+  bootstrap?: string[]
+  prompt?: string
+  promptIds?: string
+  chat?: boolean
+  maxTokens: number
+  temperature?: number
+  topK?: number
+  topP?: number
+  seed?: number
+  wire: WireDtype
+  localLayers: string
+  threads?: number
+}
+
+/** Seeds that `--seed` does not name are below this. */
+const SEEDS = 2 ** 31
+
+export function generateCommand (): Command {
+  return command('generate', 'Generate text with experts in the swarm, on this machine, or both.', 'moeswarm generate --model ./demo.bundle --bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW... --prompt "Once upon a time"')
+    .requiredOption('--model <bundle dir>', 'bundle with the client part of the model')
+    .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
+    .option('--prompt <text>', 'text to go on from (default: stdin)')
+    .option('--prompt-ids <ids>', 'token ids to go on from, such as 2,612,632')
+    .option('--chat', 'take the prompt as a question and answer it, by the model\'s chat template')
+    .option('--max-tokens <n>', 'tokens to generate at most', parse.count(1), 256)
+    .option('--temperature <t>', '0 is greedy (default: the model\'s)', parse.number)
+    .option('--top-k <k>', 'keep the k most likely tokens, 0 keeps all (default: the model\'s)', parse.count(0))
+    .option('--top-p <p>', 'keep the most likely tokens of probability p together (default: the model\'s)', parse.number)
+    .option('--seed <s>', 'equal seeds give equal texts (default: by chance)', parse.count(0))
+    .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact').choices(['fp32', 'fp16', 'int8']).default('fp16'))
+    .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
+    .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1))
+    .action(action<GenerateCommandOptions>(run))
+}
+
+async function run (options: GenerateCommandOptions, { terminal, signal }: { terminal: Terminal, signal: AbortSignal }): Promise<void> {
+  const bars = {
+    'verify-experts': terminal.progress('Verifying blocks'),
+    'load-layers': terminal.progress('Loading layers'),
+    'find-peers': terminal.progress('Finding peers')
+  }
+  const prompt = await readPrompt(options)
+  const localLayers = await parseLocalLayers(options)
+  if (localLayers !== 'all' && options.bootstrap === undefined) {
+    throw new UsageError('No swarm to ask: name a host in it with --bootstrap, or compute everything here with --local-layers all.')
+  }
+  const client = await SwarmClient.open({
+    model: options.model,
+    bootstrap: options.bootstrap,
+    wire: options.wire,
+    localLayers,
+    threads: options.threads,
+    onProgress: (step, done, total) => { bars[step](done, total) },
+    onEvent: event => {
+      const text = describeEvent(event)
+      if (text !== undefined) terminal.note(text)
+    },
+    signal
+  })
+  try {
+    terminal.endProgress()
+    const { sampling } = client.config
+    const promptTokens = prompt.ids ?? (options.chat === true ? client.encodeChat([{ role: 'user', content: prompt.text }]) : client.encode(prompt.text))
+    const events = client.generate(promptTokens, {
+      maxTokens: options.maxTokens,
+      sampling: {
+        temperature: options.temperature ?? sampling.temperature,
+        topK: options.topK ?? sampling.topK,
+        topP: options.topP ?? sampling.topP,
+        seed: options.seed ?? Math.floor(Math.random() * SEEDS)
+      },
+      signal
+    })
+    if (options.chat !== true && prompt.ids === undefined) terminal.result(prompt.text)
+    for await (const event of events) {
+      if (event.type === 'token') {
+        terminal.result(event.text)
+        terminal.event('token', { id: event.id, text: event.text })
+      } else if (event.type === 'done') {
+        terminal.result('\n')
+        const peers = client.peers()
+        terminal.event('done', { ...event.generation, peers })
+        if (!terminal.json) terminal.note(summary(event.generation, peers))
+      }
+    }
+  } finally {
+    await client.close()
+  }
+}
+
+async function readPrompt ({ prompt, promptIds }: GenerateCommandOptions): Promise<{ text: string, ids?: number[] }> {
+  if (prompt !== undefined && promptIds !== undefined) throw new UsageError('Give --prompt or --prompt-ids, not both.')
+  if (promptIds !== undefined) {
+    const ids = promptIds.split(',').map(id => /^\s*\d+\s*$/.test(id) ? Number(id) : NaN)
+    if (ids.some(Number.isNaN)) throw new UsageError('--prompt-ids takes token ids separated by commas, such as 2,612,632.')
+    return { text: '', ids }
+  }
+  if (prompt !== undefined) return { text: prompt }
+  if (process.stdin.isTTY) throw new UsageError('No prompt: give --prompt "text", or pipe one in.')
+  const piped = (await readAll(process.stdin)).trimEnd()
+  if (piped === '') throw new UsageError('The prompt on stdin is empty: give --prompt "text", or pipe one in.')
+  return { text: piped }
+}
+
+async function parseLocalLayers ({ localLayers, model }: GenerateCommandOptions): Promise<number[] | 'all'> {
+  if (localLayers === 'all') return 'all'
+  if (localLayers === 'none') return []
+  const { config } = await Bundle.open(model)
+  return parseRanges(localLayers, 'layers', config.layerTypes.length).flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => first + i))
+}
+
+/** Rows of a lap in the order in which they happen. */
+const LAP_ROWS: Array<[keyof LapTimes, string]> = [
+  ['embedding', 'embedding'], ['attention', 'attention and router'], ['send', 'sending'], ['denseMlp', 'dense MLP'], ['experts', 'waiting for experts'],
+  ['network', 'waiting for the network'], ['head', 'head'], ['other', 'other']
+]
+
+function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap }: Generation, peers: PeerStats[]): string {
+  const lines = [
+    '',
+    `${tokens.length} tokens (${finishReason}) after a prompt of ${promptTokens.length}, ${tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(firstTokenMs)}.`,
+    '',
+    table(['an average lap', 'time', 'share'], [
+      ...LAP_ROWS.map(([row, label]) => [label, formatMs(lap[row]), `${(100 * lap[row] / lap.total).toFixed(0)} %`]),
+      ['total', formatMs(lap.total), '']
+    ])
+  ]
+  if (peers.length > 0) {
+    lines.push('', table(['peer', 'layers', 'latency', 'queue', 'compute', 'requests', 'failures'], peers.map(peer => [
+      shortPeerId(peer.peerId), formatRanges(peer.layers), formatMs(peer.latencyMs), formatMs(peer.queueMs), formatMs(peer.serviceMs), String(peer.requests), String(peer.failures)
+    ])))
+  }
+  return lines.join('\n')
+}

@@ -1,0 +1,26 @@
+import type { SwarmEvent } from '../../swarm/index.js'
+import { formatMs } from './terminal.js'
+
+/** Last characters of a peer id: what tells two apart. */
+export function shortPeerId (peerId: string): string {
+  return `…${peerId.slice(-8)}`
+}
+
+/** A line for a person's log; undefined for what is too frequent or too fine for one. */
+export function describeEvent (event: SwarmEvent): string | undefined {
+  switch (event.type) {
+    case 'bootstrap-failed': return `No answer from ${event.address} (${event.reason}).`
+    case 'announced': return `Announced ${event.keys} keys on the DHT in ${formatMs(event.tookMs)}.`
+    case 'announce-failed': return `${event.keys} keys could not be announced (${event.reason}); trying again.`
+    case 'peer-lost': return `Peer ${shortPeerId(event.peerId)} is gone (${event.reason}).`
+    case 'peer-refused': return `Peer ${shortPeerId(event.peerId)} refused us (${event.code}).`
+    case 'request-failed': return `Layer ${event.layer}: ${shortPeerId(event.peerId)} failed (${event.code}); asking a replica.`
+    case 'experts-waiting': return `Layer ${event.layer}: nobody holds experts ${event.experts.join(', ')} at the moment; looking for peers.`
+    case 'stream-aborted': return `Stream of ${shortPeerId(event.peerId)} aborted (${event.code}).`
+    case 'peer-live':
+    case 'session-open':
+    case 'session-closed':
+    case 'request-refused':
+      return undefined
+  }
+}

@@ -1,0 +1,106 @@
+import { ModelError, type TextStream } from '../../model-tools/index.js'
+import type { AttentionClient } from './attention-client.js'
+import { LapProfile, type LapTimes } from './lap-profile.js'
+import { Sampler, type SamplingOptions } from './sampler.js'
+
+/** Tokens of one prefill lap. Longer chunks use the experts better; shorter ones keep frames small and progress visible. */
+export const PREFILL_CHUNK = 64
+
+export interface GenerateOptions {
+  /** Tokens to generate at most. */
+  maxTokens: number
+  sampling: SamplingOptions
+  /** Tokens that end the text. @default the model's */
+  stopTokenIds?: number[]
+  signal?: AbortSignal
+}
+
+/** Why a generation ended: a stop token, `maxTokens`, or the model's context. */
+export type FinishReason = 'stop' | 'length' | 'context'
+
+export interface Generation {
+  promptTokens: number[]
+  /** Generated ids, a stop token included. */
+  tokens: number[]
+  text: string
+  finishReason: FinishReason
+  /** Decoding only: tokens after the first, over the time since the first. */
+  tokensPerSecond: number
+  /** From the call to the first token, in milliseconds. */
+  firstTokenMs: number
+  /** Mean of the decoding laps. */
+  lap: LapTimes
+  /** Mean of the prefill laps, each of up to PREFILL_CHUNK tokens. */
+  prefillLap: LapTimes
+}
+
+export type GenerateEvent =
+  | { type: 'prefill', done: number, total: number }
+  /** `text` may be empty: a character that spans tokens comes with its last one. */
+  | { type: 'token', id: number, text: string }
+  | { type: 'done', generation: Generation }
+
+/**
+ * Prefills the prompt in chunks, then decodes a token a lap. Ends after a 'done' event.
+ * @throws ModelError 'out-of-range' for an empty prompt, one longer than the context, or an id outside the vocabulary
+ */
+export async function * generate (client: AttentionClient, stream: TextStream, promptTokens: number[], options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
+  const { maxPositions, eosTokenIds } = client.config
+  const { maxTokens, signal } = options
+  if (promptTokens.length === 0) throw new ModelError('out-of-range', 'The prompt is empty: give at least one token.')
+  if (promptTokens.length > maxPositions) {
+    throw new ModelError('out-of-range', `The prompt has ${promptTokens.length} tokens, the model's context ends at ${maxPositions}: shorten the prompt.`, { tokens: promptTokens.length, maxPositions })
+  }
+  const stopIds = new Set(options.stopTokenIds ?? eosTokenIds)
+  const sampler = new Sampler(options.sampling)
+  const cache = client.newCache()
+  const prefill = new LapProfile()
+  const decode = new LapProfile()
+  const start = performance.now()
+  let logits: Float32Array = new Float32Array(0)
+  for (let at = 0; at < promptTokens.length; at += PREFILL_CHUNK) {
+    const chunk = promptTokens.slice(at, at + PREFILL_CHUNK)
+    const last = at + chunk.length === promptTokens.length
+    logits = await client.lap(chunk, cache, last ? 'last' : 'none', prefill, signal)
+    yield { type: 'prefill', done: at + chunk.length, total: promptTokens.length }
+  }
+
+  const tokens: number[] = []
+  let text = ''
+  let firstTokenAt = start
+  let finishReason: FinishReason = 'length'
+  while (tokens.length < maxTokens) {
+    if (tokens.length > 0) {
+      if (cache.length === maxPositions) {
+        finishReason = 'context'
+        break
+      }
+      logits = await client.lap([tokens[tokens.length - 1]], cache, 'last', decode, signal)
+    }
+    const id = sampler.sample(logits)
+    tokens.push(id)
+    if (tokens.length === 1) firstTokenAt = performance.now()
+    const piece = stopIds.has(id) ? '' : stream.push(id)
+    text += piece
+    yield { type: 'token', id, text: piece }
+    if (stopIds.has(id)) {
+      finishReason = 'stop'
+      break
+    }
+  }
+  const rest = stream.end()
+  const decodeSeconds = (performance.now() - firstTokenAt) / 1000
+  yield {
+    type: 'done',
+    generation: {
+      promptTokens,
+      tokens,
+      text: text + rest,
+      finishReason,
+      tokensPerSecond: tokens.length > 1 ? (tokens.length - 1) / decodeSeconds : 0,
+      firstTokenMs: firstTokenAt - start,
+      lap: decode.mean(),
+      prefillLap: prefill.mean()
+    }
+  }
+}

@@ -1,0 +1,26 @@
+import type { AttentionConfig } from '../../model-tools/index.js'
+
+/**
+ * Rotary frequencies of the headDim / 2 pairs, fp32 as in the reference: f_i = 1 / theta^(2i / headDim) for the rotated
+ * share, 0 for the rest, which leaves those elements as they are ("proportional", gemma4-spec, section 4).
+ */
+export function ropeFrequencies ({ headDim, ropeTheta, rotaryFactor }: AttentionConfig): Float32Array {
+  const rotated = Math.floor(rotaryFactor * headDim / 2)
+  return Float32Array.from({ length: headDim / 2 }, (_, i) =>
+    i < rotated ? 1 / Math.fround(ropeTheta ** Math.fround(2 * i / headDim)) : 0)
+}
+
+/** cos and sin [tokens, pairs] of the angles position * frequency for the positions start, start + 1, ... */
+export function ropeAngles (frequencies: Float32Array, start: number, tokens: number): { cos: Float32Array, sin: Float32Array } {
+  const pairs = frequencies.length
+  const cos = new Float32Array(tokens * pairs)
+  const sin = new Float32Array(tokens * pairs)
+  for (let t = 0; t < tokens; t++) {
+    for (let i = 0; i < pairs; i++) {
+      const angle = Math.fround((start + t) * frequencies[i])
+      cos[t * pairs + i] = Math.cos(angle)
+      sin[t * pairs + i] = Math.sin(angle)
+    }
+  }
+  return { cos, sin }
+}

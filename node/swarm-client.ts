@@ -1,0 +1,138 @@
+import { availableParallelism } from 'node:os'
+import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, selectBlocks } from '../model-tools/index.js'
+import { connectSwarm, createSwarmHost, type ExpertDispatcher, type OnSwarmEvent, type PeerStats, type SwarmConnection, type SwarmHost, type WireDtype } from '../swarm/index.js'
+import { AttentionClient } from './client/attention-client.js'
+import { generate, type GenerateEvent, type GenerateOptions } from './client/generate.js'
+import type { LapProfile } from './client/lap-profile.js'
+import { LocalExperts, SplitDispatcher } from './client/local-experts.js'
+import { ExpertHost } from './host/expert-host.js'
+
+/** Below this hidden size a product is too small to be shared between threads: waking them costs more than it saves. */
+const MIN_HIDDEN_FOR_THREADS = 1024
+
+/** How long a client waits for peers that cover the model before it says what is missing, in milliseconds. */
+const READY_TIMEOUT_MS = 20_000
+
+export interface SwarmClientInit {
+  /** Bundle directory. */
+  model: string
+  /** Multiaddrs of hosts in the swarm. Not needed when all layers are local. */
+  bootstrap?: string[]
+  /** Form of the hidden states on the wire. @default 'fp16' */
+  wire?: WireDtype
+  /** Layers whose experts this process computes itself. @default none */
+  localLayers?: number[] | 'all'
+  /** Threads of attention, dense MLP and head, and compute workers of local experts. @default all cores */
+  threads?: number
+  onEvent?: OnSwarmEvent
+  onProgress?: (step: 'verify-experts' | 'load-layers' | 'find-peers', done: number, total: number) => void
+  signal?: AbortSignal
+}
+
+/** What everything that `open` started is closed by, in reverse order. */
+type Closer = () => Promise<void>
+
+/**
+ * Generates text with a model whose experts are in the swarm, in this process, or some here and some there.
+ * Close it: it holds connections and threads.
+ */
+export class SwarmClient {
+  private constructor (
+    readonly bundle: Bundle,
+    private readonly text: Awaited<ReturnType<typeof openText>>,
+    private readonly attention: AttentionClient,
+    private readonly swarm: SwarmConnection | undefined,
+    private readonly closers: Closer[]
+  ) {}
+
+  /**
+   * Returns when every layer's experts are within reach.
+   * @throws ModelError for a bad bundle; SwarmError 'unreachable', 'coverage-incomplete'
+   */
+  static async open (init: SwarmClientInit): Promise<SwarmClient> {
+    const bundle = await Bundle.open(init.model)
+    const closers: Closer[] = []
+    try {
+      const threads = init.threads ?? availableParallelism()
+      const { dispatcher, swarm } = await experts(bundle, init, threads, closers)
+      const attention = await AttentionClient.load({
+        bundle,
+        dispatcher,
+        threads: bundle.config.hiddenSize < MIN_HIDDEN_FOR_THREADS ? 1 : threads,
+        onProgress: (done, total) => init.onProgress?.('load-layers', done, total),
+        signal: init.signal
+      })
+      closers.push(async () => { await attention.close() })
+      init.onProgress?.('find-peers', 0, 1)
+      await swarm?.ready({ signal: init.signal, timeoutMs: READY_TIMEOUT_MS })
+      init.onProgress?.('find-peers', 1, 1)
+      return new SwarmClient(bundle, await openText(bundle), attention, swarm, closers)
+    } catch (error) {
+      await closeAll(closers)
+      throw error
+    }
+  }
+
+  get config (): ModelConfig { return this.bundle.config }
+
+  /** Token ids of a text, with the beginning-of-text token. */
+  encode (text: string): number[] { return this.text.tokenizer.encode(text) }
+
+  /** Token ids of a conversation, ending where the model's answer begins. @throws ModelError when the bundle has no chat template */
+  encodeChat (messages: ChatMessage[]): number[] {
+    const { tokenizer, chatTemplate } = this.text
+    if (chatTemplate === undefined) throw new ModelError('unsupported', 'This bundle has no chat template: use a plain prompt.')
+    return tokenizer.encode(chatTemplate.render(messages), { addBos: false })
+  }
+
+  /** See `generate` in client/generate.ts. */
+  generate (promptTokens: number[], options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
+    return generate(this.attention, this.text.tokenizer.stream(), promptTokens, options)
+  }
+
+  /** One pass without sampling, for measurements: logits [ids, vocabulary] of every position. */
+  async logits (ids: number[], chunk: number, onRow: (position: number, logits: Float32Array) => void, profile: LapProfile): Promise<void> {
+    const cache = this.attention.newCache()
+    const V = this.config.vocabSize
+    for (let at = 0; at < ids.length; at += chunk) {
+      const part = ids.slice(at, at + chunk)
+      const rows = await this.attention.lap(part, cache, 'all', profile)
+      for (let t = 0; t < part.length; t++) onRow(at + t, rows.subarray(t * V, (t + 1) * V))
+    }
+  }
+
+  /** What each peer did for this client; empty when all layers are local. */
+  peers (): PeerStats[] { return this.swarm?.dispatcher.peerStats() ?? [] }
+
+  async close (): Promise<void> { await closeAll(this.closers) }
+}
+
+async function closeAll (closers: Closer[]): Promise<void> {
+  for (const close of closers.splice(0).reverse()) await close()
+}
+
+async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, closers: Closer[]): Promise<{ dispatcher: ExpertDispatcher, swarm?: SwarmConnection }> {
+  const layers = [...bundle.config.layerTypes.keys()]
+  const local = new Set(init.localLayers === 'all' ? layers : init.localLayers ?? [])
+  const remote = layers.filter(layer => !local.has(layer))
+  let localExperts: LocalExperts | undefined
+  if (local.size > 0) {
+    const host = await ExpertHost.load({
+      bundle,
+      blocks: selectBlocks(bundle, [...local].join(',')),
+      threads,
+      onProgress: (done, total) => init.onProgress?.('verify-experts', done, total),
+      signal: init.signal
+    })
+    closers.push(async () => { await host.stop() })
+    localExperts = new LocalExperts(host)
+    if (remote.length === 0) return { dispatcher: localExperts }
+  }
+  const host: SwarmHost = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, signal: init.signal, onEvent: init.onEvent })
+  closers.push(async () => { await host.stop() })
+  const swarm = connectSwarm({
+    host, modelId: bundle.id, hiddenSize: bundle.config.hiddenSize, experts: bundle.config.experts, layers: remote, wire: init.wire, onEvent: init.onEvent
+  })
+  closers.push(async () => { await swarm.stop() })
+  return { dispatcher: localExperts === undefined ? swarm.dispatcher : new SplitDispatcher(local, localExperts, swarm.dispatcher), swarm }
+}

@@ -1,0 +1,26 @@
+import { existsSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { convertCheckpoint, type WeightFormat } from '../model-tools/index.js'
+
+/** Root of the checkout: scripts are run from dist/scripts. */
+export const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+
+/** 32 experts make four blocks a layer, so that three peers can hold different, overlapping ones. */
+export const DEMO_BLOCK_EXPERTS = 8
+
+/** The demo model's bundle in .cache, converted on first use. Returns its directory. */
+export async function demoBundle (quant: WeightFormat, onProgress?: (done: number, total: number) => void, signal?: AbortSignal): Promise<string> {
+  const out = join(ROOT, '.cache', `demo-${quant}`)
+  if (existsSync(join(out, 'manifest.json'))) return out
+  await convertCheckpoint({
+    checkpoint: join(ROOT, 'model-tools', 'demo-model'), out, quant, blockExperts: DEMO_BLOCK_EXPERTS, signal,
+    onProgress: ({ doneBytes, totalBytes }) => onProgress?.(doneBytes, totalBytes)
+  })
+  return out
+}
+
+/** A path as a person would type it. */
+export function shown (path: string): string {
+  return relative(process.cwd(), path) || '.'
+}

@@ -1,0 +1,44 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { ROOT } from './demo-bundle.js'
+
+export const CLI = join(ROOT, 'dist', 'node', 'cli', 'main.js')
+
+/** How long a peer may take until it is announced, in milliseconds. */
+const READY_TIMEOUT_MS = 60_000
+
+export interface PeerProcess {
+  peerId: string
+  addresses: string[]
+  blocks: Array<{ layer: number, firstExpert: number, experts: number }>
+  child: ChildProcess
+  /** SIGTERM, then waits for the exit. Resolves with the exit code, null after a kill. */
+  stop: (signal?: NodeJS.Signals) => Promise<number | null>
+}
+
+/** Starts `moeswarm peer` as a process of its own and waits until it is announced. */
+export async function startPeerProcess (args: string[]): Promise<PeerProcess> {
+  const child = spawn(process.execPath, [CLI, 'peer', '--json', ...args], { stdio: ['ignore', 'pipe', 'pipe'], detached: false })
+  let errors = ''
+  child.stderr.on('data', (chunk: Buffer) => { errors = (errors + chunk.toString()).slice(-4000) })
+  const exited = once(child, 'exit').then(([code]) => code as number | null)
+  const lines = createInterface({ input: child.stdout })
+  const line = await Promise.race([
+    once(lines, 'line', { signal: AbortSignal.timeout(READY_TIMEOUT_MS) }).then(([first]) => String(first)),
+    exited.then(code => { throw new Error(`a peer ended with ${code} before it was ready:\n${errors}`) })
+  ])
+  const ready = JSON.parse(line) as { event: string, peerId: string, addresses: string[], blocks: PeerProcess['blocks'] }
+  if (ready.event !== 'ready') throw new Error(`a peer said ${line} instead of being ready:\n${errors}`)
+  return {
+    peerId: ready.peerId,
+    addresses: ready.addresses,
+    blocks: ready.blocks,
+    child,
+    stop: async (signal = 'SIGTERM') => {
+      if (child.exitCode === null && child.signalCode === null) child.kill(signal)
+      return await exited
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Terminal } from '../node/cli/terminal.js'
+import { demoBundle, shown } from './demo-bundle.js'
+import { CLI, type PeerProcess, startPeerProcess } from './peer-process.js'
+
+// npm start: a swarm of three peer processes on this machine, and a story written with it.
+
+const DEFAULT_PROMPT = 'Once upon a time, there was a little'
+
+/** Each layer is on two of the three peers, so any one of them may vanish. */
+const PEER_LAYERS = ['0-3', '2-5', '0-1,4-5']
+
+const prompt = process.argv.slice(2).join(' ') || DEFAULT_PROMPT
+const terminal = new Terminal({})
+const abort = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { abort.abort() })
+const scratch = await mkdtemp(join(tmpdir(), 'moeswarm-start-'))
+const peers: PeerProcess[] = []
+
+try {
+  const bundle = await demoBundle('q8', terminal.progress('Converting', 'bytes'), abort.signal)
+  terminal.endProgress()
+  for (const [i, layers] of PEER_LAYERS.entries()) {
+    abort.signal.throwIfAborted()
+    const bootstrap = peers.length === 0 ? [] : ['--bootstrap', peers[0].addresses[0]]
+    const peer = await startPeerProcess(['--model', bundle, '--layers', layers, '--key', join(scratch, `peer-${i}.key`), '--threads', '1', ...bootstrap])
+    peers.push(peer)
+    terminal.note(`Peer ${i + 1} of ${PEER_LAYERS.length}: ${peer.peerId}, layers ${layers}`)
+  }
+  terminal.note('')
+  process.exitCode = await generate(bundle)
+  if (process.exitCode === 0) terminal.note(`\nThe peers end with this command. To keep one: npx moeswarm peer --model ${shown(bundle)}`)
+} catch (error) {
+  if (!abort.signal.aborted) throw error
+} finally {
+  await Promise.all(peers.map(peer => peer.stop()))
+  await rm(scratch, { recursive: true, force: true })
+  if (abort.signal.aborted) process.exitCode = 130
+}
+
+async function generate (bundle: string): Promise<number> {
+  const child = spawn(process.execPath, [CLI, 'generate', '--model', bundle, '--bootstrap', peers[0].addresses[0], '--prompt', prompt], { stdio: 'inherit' })
+  const stop = (): void => { child.kill('SIGTERM') }
+  abort.signal.addEventListener('abort', stop)
+  if (abort.signal.aborted) stop()
+  const [code] = await once(child, 'exit') as [number | null]
+  abort.signal.removeEventListener('abort', stop)
+  return code ?? 1
+}
