@@ -63,6 +63,7 @@ export async function createSwarmHost (init: SwarmHostInit): Promise<SwarmHost> 
     await libp2p.stop()
     throw listenError(error, listen)
   }
+  await tellOwnAddresses(libp2p)
   try {
     await joinSwarm(libp2p, bootstrap, init.signal, init.onEvent ?? (() => {}))
   } catch (error) {
@@ -76,6 +77,16 @@ export async function createSwarmHost (init: SwarmHostInit): Promise<SwarmHost> 
     get addresses () { return libp2p.getMultiaddrs().map(String) },
     stop: async () => { await libp2p.stop() }
   }
+}
+
+/**
+ * libp2p enters our own addresses into the peer store a second after it listens. Until then a provider record of ours that
+ * we keep ourselves has no address, so nobody is told of it: enter them at once.
+ */
+async function tellOwnAddresses (libp2p: Libp2p<SwarmServices>): Promise<void> {
+  const suffix = `/p2p/${libp2p.peerId.toString()}`
+  const multiaddrs = libp2p.getMultiaddrs().map(address => address.decapsulate(suffix))
+  await libp2p.peerStore.patch(libp2p.peerId, { multiaddrs })
 }
 
 /** The one choice of transports, muxer, DHT and connection limits. */

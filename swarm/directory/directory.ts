@@ -75,6 +75,7 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
     libp2p.addEventListener('peer:disconnect', this.#onDisconnect)
     // Peers that we are connected to anyway, as bootstrap or by the DHT, need no provider record to be found.
     this.#topologyId = await libp2p.register(limits.MANIFEST_PROTOCOL, { onConnect: peer => { this.#consider(peer) } })
+    await this.#considerConnected()
     this.#searchSoon(0)
   }
 
@@ -108,6 +109,19 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
     if (known?.live == null) return
     this.#drop(known, 'disconnected')
     this.#retryLater(known)
+  }
+
+  /** A topology only tells of connections to come. */
+  async #considerConnected (): Promise<void> {
+    const { libp2p } = this.#init
+    for (const id of libp2p.getPeers()) {
+      try {
+        const { protocols } = await libp2p.peerStore.get(id)
+        if (protocols.includes(limits.MANIFEST_PROTOCOL)) this.#consider(id)
+      } catch {
+        // It left just now, and its entry with it.
+      }
+    }
   }
 
   #searchSoon (delayMs: number): void {

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict'
+import { isSwarmError } from '../../swarm/errors.js'
+import type { SwarmEvent } from '../../swarm/events.js'
+import { serveExperts } from '../../swarm/peer.js'
+import { batchOf } from './fixtures/batches.js'
+import { expectedSum, FakeCompute } from './fixtures/fake-compute.js'
+import { Gate } from './fixtures/gate.js'
+import { LAYERS, MODEL, slice, TestSwarm } from './fixtures/swarms.js'
+
+describe('serving experts', () => {
+  const swarm = new TestSwarm()
+  afterEach(async () => { await swarm.stop() })
+
+  it('is announced at once by a host that is alone', async () => {
+    const host = await swarm.join()
+    const events: SwarmEvent[] = []
+    await serveExperts({ ...MODEL, host, layers: LAYERS, blocks: slice(0, 8), compute: new FakeCompute(), version: 'test/1', onEvent: event => { events.push(event) } })
+    const announced = events.find(event => event.type === 'announced')
+    assert.equal(announced?.keys, 1 + LAYERS)
+    assert.ok(announced.tookMs < 2_000)
+  })
+
+  for (const { id, blocks } of [
+    { id: 'no block', blocks: [] },
+    { id: 'a layer outside of the model', blocks: [{ layer: LAYERS, firstExpert: 0, experts: 8 }] },
+    { id: 'experts outside of the model', blocks: [{ layer: 0, firstExpert: 4, experts: 5 }] }
+  ]) {
+    it(`refuses ${id}`, async () => {
+      const host = await swarm.join()
+      await assert.rejects(serveExperts({ ...MODEL, host, layers: LAYERS, blocks, compute: new FakeCompute(), version: 'test/1' }), error => isSwarmError(error, 'bad-argument'))
+    })
+  }
+
+  it('finishes what it has when it stops, while a replica takes the rest', async () => {
+    const gate = new Gate()
+    const stopping = await swarm.peer(slice(0, 8), new FakeCompute(async () => { await gate.pass() }))
+    const { dispatcher, ready } = await swarm.connect({ patienceMs: 5_000 })
+    await ready()
+    const batch = batchOf(0, MODEL.hiddenSize, [[1, 2]])
+    const before = dispatcher.dispatch(batch)
+    await gate.arrived(1)
+    const replica = await swarm.peer(slice(0, 8), new FakeCompute())
+    await swarm.event(event => event.type === 'session-open' && event.peerId === replica.host.peerId)
+    const stopped = stopping.serving.stop()
+    const after = await dispatcher.dispatch(batch)
+    gate.open()
+    await stopped
+    assert.deepEqual((await before).sum, expectedSum(batch))
+    assert.deepEqual(after.sum, expectedSum(batch))
+    assert.equal(stopping.serving.counters.requests, 1)
+    assert.equal(replica.serving.counters.requests, 1)
+  })
+})
