@@ -1,6 +1,6 @@
-import { readValues, type CheckpointSource } from '../checkpoint/source.js'
+import { readEncoded, type CheckpointSource } from '../checkpoint/source.js'
 import { ModelError } from '../errors.js'
-import { encodeRows, type EncodedRows } from '../quantize/rows.js'
+import type { EncodedRows } from '../quantize/rows.js'
 import type { DigestSink } from './atomic-file.js'
 import type { FilePlan, RowRange } from './conversion-plan.js'
 import type { WeightFormat } from './manifest.js'
@@ -43,11 +43,10 @@ function splitRows ({ name, firstRow, rows, columns }: RowRange): RowRange[] {
 }
 
 async function encodeRange (source: CheckpointSource, { name, firstRow, rows, columns }: RowRange, format: WeightFormat): Promise<EncodedRows> {
-  const values = await readValues(source, name, firstRow * columns, rows * columns)
   try {
-    return encodeRows(format, values)
+    return await readEncoded(source, name, format, firstRow * columns, rows * columns)
   } catch (error) {
-    if (!(error instanceof ModelError)) throw error
+    if (!(error instanceof ModelError) || error.code !== 'malformed') throw error
     throw new ModelError(error.code, `Tensor ${name} of ${source.location}, rows ${firstRow} to ${firstRow + rows - 1}: ${error.message}`, { ...error.data, name, firstRow, rows }, { cause: error })
   }
 }

@@ -3,6 +3,7 @@ import { open, readFile, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ModelError } from '../errors.js'
 import { Fields, parseJson } from '../fields.js'
+import { readSideFile } from './side-file.js'
 import type { CheckpointSource, CheckpointTensor } from './source.js'
 
 const SINGLE_FILE = 'model.safetensors'
@@ -76,6 +77,10 @@ class SafetensorsSource implements CheckpointSource {
       throw new RangeError(`Bytes ${offset} to ${offset + length} lie outside of tensor ${name} with ${tensor.bytes} bytes`)
     }
     return readExactly(file, file.dataStart + tensor.offset + offset, length)
+  }
+
+  async sideFile (name: string): Promise<Uint8Array | undefined> {
+    return readSideFile(this.location, name)
   }
 
   async close (): Promise<void> {

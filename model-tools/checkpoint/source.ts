@@ -1,17 +1,19 @@
+import type { WeightFormat } from '../bundle/manifest.js'
 import { ModelError } from '../errors.js'
-import { bf16ToF32, f16ToF32, floats32, words16 } from '../float.js'
+import { encodeRows, type EncodedRows } from '../quantize/rows.js'
+import { dtypeOf, type StoredDtype } from './dtypes.js'
 
 /** A tensor of a checkpoint as its file describes it. */
 export interface CheckpointTensor {
   name: string
-  /** The file format's own name of the dtype. Only F32, BF16 and F16 can be read as values. */
+  /** The file format's own name of the dtype. Those of dtypes.ts can be read as values. */
   dtype: string
   /** Row-major, outermost dimension first; [] for a scalar. */
   shape: number[]
   bytes: number
 }
 
-/** Named tensors, readable by byte range: one contract for files and, later, for repositories read over HTTP. */
+/** Named tensors, readable by byte range, and the small files beside them: one contract for files and for repositories read over HTTP. */
 export interface CheckpointSource {
   /** Where it is, for error messages. */
   readonly location: string
@@ -23,25 +25,48 @@ export interface CheckpointSource {
    * Rejects with ModelError 'malformed' when the file has become shorter than its header says.
    */
   read: (name: string, offset: number, length: number) => Promise<Uint8Array>
+  /**
+   * A small file of the checkpoint by its Hugging Face name (config.json, generation_config.json, tokenizer.json, ...), or its content made
+   * from what the weights' file says; undefined where there is none. Rejects with ModelError 'malformed' when it cannot be one.
+   */
+  sideFile: (name: string) => Promise<Uint8Array | undefined>
   close: () => Promise<void>
 }
 
-/** Bytes of one value of the dtypes that can be read as values. */
-const VALUE_BYTES: Record<string, number> = { F32: 4, BF16: 2, F16: 2 }
+/** What a side file may have at most: the tokenizer.json of a vocabulary of 262,144 tokens has about 32 MB. */
+export const MAX_SIDE_FILE_BYTES = 256 * 1024 * 1024
 
 /**
- * Values [first, first + count) of a tensor in row-major order, as float32.
- * Rejects with ModelError 'unsupported' when the tensor's dtype is none of F32, BF16, F16.
+ * Values [first, first + count) of a tensor in row-major order, as float32. Both are multiples of the dtype's block.
+ * Rejects with ModelError 'unsupported' when the tensor's dtype is none that can be read as values.
  */
 export async function readValues (source: CheckpointSource, name: string, first: number, count: number): Promise<Float32Array> {
+  const dtype = requireDtype(source, name)
+  return dtype.decode(await readBlocks(source, name, dtype, first, count))
+}
+
+/**
+ * Whole rows, values [first, first + count) of a tensor, as a bundle stores them. Blocks that the checkpoint holds in this very format are
+ * carried over bit by bit; everything else is decoded and encoded. Rejects as readValues, and as encodeRows throws.
+ */
+export async function readEncoded (source: CheckpointSource, name: string, format: WeightFormat, first: number, count: number): Promise<EncodedRows> {
+  const dtype = requireDtype(source, name)
+  const bytes = await readBlocks(source, name, dtype, first, count)
+  return dtype.carry?.format === format ? dtype.carry.encode(bytes) : encodeRows(format, dtype.decode(bytes))
+}
+
+function requireDtype (source: CheckpointSource, name: string): StoredDtype {
   const tensor = source.tensors.get(name)
   if (tensor == null) throw new ModelError('missing-tensor', `${source.location} holds no tensor ${name}.`, { names: [name] })
-  const width = VALUE_BYTES[tensor.dtype]
-  if (width == null) {
-    throw new ModelError('unsupported', `Tensor ${name} of ${source.location} is ${tensor.dtype}; only F32, BF16 and F16 weights can be converted, so use an unquantised checkpoint.`,
+  const dtype = dtypeOf(tensor.dtype)
+  if (dtype == null) {
+    throw new ModelError('unsupported', `Tensor ${name} of ${source.location} is ${tensor.dtype}, which cannot be read as weights; use a checkpoint in F32, BF16, F16, Q8_0, Q4_0, Q4_K or Q6_K.`,
       { name, dtype: tensor.dtype })
   }
-  const bytes = await source.read(name, first * width, count * width)
-  if (tensor.dtype === 'F32') return floats32(bytes)
-  return tensor.dtype === 'BF16' ? bf16ToF32(words16(bytes)) : f16ToF32(words16(bytes))
+  return dtype
+}
+
+async function readBlocks (source: CheckpointSource, name: string, { blockValues, blockBytes }: StoredDtype, first: number, count: number): Promise<Uint8Array> {
+  if (first % blockValues !== 0 || count % blockValues !== 0) throw new RangeError(`Values ${first} to ${first + count} of tensor ${name} do not lie on blocks of ${blockValues}`)
+  return source.read(name, first / blockValues * blockBytes, count / blockValues * blockBytes)
 }
