@@ -75,6 +75,8 @@ export async function runProgram (program: Command): Promise<void> {
     if (!(error instanceof CommanderError)) throw error
     process.exitCode = error.exitCode === 0 ? 0 : 2
   }
+  // Everything is closed by now, but a stopped libp2p host keeps a timer of a second (address manager, libp2p 3.3.11).
+  process.stdout.write('', () => process.stderr.write('', () => process.exit()))
 }
 
 /** Option parsers; commander names the option and the value in the error. */

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict'
+import { MANIFEST_INTERVAL_MS } from '../../swarm/constants.js'
+import { demoBundle } from '../../scripts/demo-bundle.js'
+import { type PeerProcess, startPeerProcess } from '../../scripts/peer-process.js'
+import { reference } from '../fixtures/reference.js'
+import { jsonLines, runCli } from '../fixtures/run-cli.js'
+
+const KILL_AT_TOKEN = 12
+
+describe('a swarm of three peer processes', function () {
+  this.timeout(120_000)
+  let model: string
+  const peers: PeerProcess[] = []
+  const { ids, greedy_ids: expected } = reference.prompts[0]
+  const generate = ['--temperature', '0', '--wire', 'fp32', '--max-tokens', String(expected.length), '--prompt-ids', ids.join(','), '--json']
+
+  beforeEach(async () => {
+    model = await demoBundle('f32')
+    for (const layers of ['0-3', '2-5', '0-1,4-5']) {
+      peers.push(await startPeerProcess(['--model', model, '--layers', layers, '--threads', '1', ...bootstrap()]))
+    }
+  })
+
+  afterEach(async () => {
+    await Promise.all(peers.splice(0).map(async peer => await peer.stop()))
+  })
+
+  const bootstrap = (): string[] => peers.slice(0, 1).flatMap(peer => ['--bootstrap', peer.addresses[0]])
+
+  it('goes on with the same tokens when one of two replicas is killed in the middle of a generation', async () => {
+    let tokens = 0
+    const killed = peers[1]
+    const { code, stdout, stderr } = await runCli(['generate', '--model', model, ...bootstrap(), ...generate], {
+      onLine: line => { if (line.includes('"event":"token"') && ++tokens === KILL_AT_TOKEN) void killed.stop('SIGKILL') }
+    })
+    assert.equal(code, 0, stderr)
+    const done = jsonLines(stdout).at(-1)!
+    assert.equal(done.event, 'done')
+    assert.deepEqual(done.tokens, expected)
+    assert.deepEqual(done.promptTokens, ids)
+    assert.ok((done.peers as unknown[]).length >= 2)
+  })
+
+  it('shows the true map of the swarm, and a killed peer\'s loss within two manifest intervals', async () => {
+    const map = async (): Promise<string[]> => {
+      const { code, stdout, stderr } = await runCli(['dht', 'coverage', '--model', model, '--json', ...bootstrap()])
+      assert.equal(code, 0, stderr)
+      return jsonLines(stdout).map(cell => `${String(cell.layer)}:${String(cell.firstExpert)}=${String(cell.replicas)}`)
+    }
+    const cells = (replicas: number[]): string[] => replicas.flatMap((count, layer) => [0, 8, 16, 24].map(first => `${layer}:${first}=${count}`))
+    assert.deepEqual(await map(), cells([2, 2, 2, 2, 2, 2]))
+    await peers[2].stop('SIGKILL')
+    const killedAt = performance.now()
+    assert.deepEqual(await map(), cells([1, 1, 2, 2, 1, 1]))
+    assert.ok(performance.now() - killedAt < 2 * MANIFEST_INTERVAL_MS)
+  })
+
+  it('names the layer and its experts when the last replica is gone', async () => {
+    let tokens = 0
+    const { code, stdout, stderr } = await runCli(['generate', '--model', model, ...bootstrap(), ...generate], {
+      onLine: line => {
+        if (!line.includes('"event":"token"') || ++tokens !== KILL_AT_TOKEN) return
+        void peers[1].stop('SIGKILL')
+        void peers[2].stop('SIGKILL')
+      }
+    })
+    assert.equal(code, 1)
+    assert.match(stderr, /layer [45]/)
+    const error = jsonLines(stdout).at(-1)!
+    assert.equal(error.event, 'error')
+    assert.equal(error.code, 'experts-unavailable')
+  })
+
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    it(`ends a peer with 0 at ${signal}`, async () => {
+      assert.equal(await peers[2].stop(signal), 0)
+    })
+  }
+
+  it('inspects peers, providers, routing table and lookups', async () => {
+    const dht = async (...args: string[]): Promise<ReturnType<typeof jsonLines>> => {
+      const { code, stdout, stderr } = await runCli(['dht', ...args, '--json', ...bootstrap()])
+      assert.equal(code, 0, stderr)
+      return jsonLines(stdout)
+    }
+    const ids = peers.map(peer => peer.peerId).sort()
+    assert.deepEqual((await dht('peers', '--model', model)).map(peer => peer.peerId).sort(), ids)
+    assert.deepEqual((await dht('providers', '--model', model, '--layer', '5')).map(peer => peer.peerId).sort(), [peers[1].peerId, peers[2].peerId].sort())
+    const table = (await dht('routing-table'))[0].buckets as Array<{ peers: Array<{ peerId: string }> }>
+    assert.ok(table.flatMap(bucket => bucket.peers).some(peer => ids.includes(peer.peerId)))
+    for (const target of [[peers[2].peerId], ['3', '--model', model]]) {
+      const hops = await dht('lookup', ...target)
+      assert.ok(hops.some(hop => hop.kind === 'found'), target[0])
+    }
+  })
+})
