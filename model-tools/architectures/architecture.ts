@@ -1,4 +1,5 @@
 import type { LayerType, ModelConfig, WeightFormat } from '../bundle/manifest.js'
+import type { Fields } from '../fields.js'
 
 /** A checkpoint tensor that is needed, named without the checkpoint's prefix. */
 export interface SourceTensor {
@@ -41,6 +42,39 @@ export interface Architecture {
   expertSources: (config: ModelConfig, layer: number) => ExpertSources
   /** True for tensors, named without prefix, that a text model does not need. */
   isIgnored: (name: string) => boolean
+  /** How GGUF files hold it; absent where none do. */
+  readonly gguf?: GgufForm
+}
+
+/** What a GGUF file says, as an architecture needs it to write its config.json. */
+export interface GgufFacts {
+  /** All metadata. Its errors name file and key. */
+  metadata: Fields
+  /** Row-major shapes by the file's own names. */
+  shapes: ReadonlyMap<string, readonly number[]>
+  /** All values of a small tensor by the file's own name; undefined where there is none. */
+  values: (name: string) => Promise<Float32Array | undefined>
+}
+
+/** One model family in GGUF: names, as data, and metadata. In names `N` stands for the number of a layer. */
+export interface GgufForm {
+  /** `general.architecture` of its files, and the prefix of its keys. */
+  readonly architecture: string
+  /** GGUF name -> checkpoint name without prefix. The values are those of the checkpoint, in the same order. */
+  readonly tensors: Readonly<Record<string, string>>
+  /** Checkpoint tensors that some files hold in parts. Both have the same outermost dimension, along which the parts' rows are joined. */
+  readonly joined: Readonly<Record<string, readonly string[]>>
+  /** Tensors that no checkpoint has because they follow from the configuration. */
+  readonly ignored: readonly string[]
+  /** Texts of tokens that end a generation, beside those that the metadata name. */
+  readonly endTokens: readonly string[]
+  /** Texts of control tokens that its files mark as ordinary ones, so that llama.cpp shows them. */
+  readonly visibleControlTokens: readonly string[]
+  /**
+   * The config.json that `parseConfig` takes. Token ids are left to the caller, which knows the vocabulary.
+   * Rejects with ModelError 'unsupported' naming a key whose meaning would be lost.
+   */
+  config: (facts: GgufFacts) => Promise<Record<string, unknown>>
 }
 
 /** Rows of q, k and v projections of a layer type. */

@@ -1,6 +1,7 @@
 import type { ModelConfig, WeightFormat } from '../bundle/manifest.js'
 import { attentionRows, type Architecture, type ClientTensorPlan, type SourceTensor } from './architecture.js'
 import { parseGemma4Config } from './gemma4-config.js'
+import { gemma4Gguf } from './gemma4-gguf.js'
 
 /** Tensors of the client part that exist once. [vocab, hidden] and [hidden]. */
 export const CLIENT_TENSORS = ['embedding', 'final_norm'] as const
@@ -43,7 +44,8 @@ export const gemma4: Architecture = {
       down: { name: `layers.${layer}.experts.down_proj`, shape: [experts, hiddenSize, expertIntermediateSize] }
     }
   },
-  isIgnored: name => IGNORED.test(name)
+  isIgnored: name => IGNORED.test(name),
+  gguf: gemma4Gguf
 }
 
 function clientTensors (config: ModelConfig, quant: WeightFormat): ClientTensorPlan[] {

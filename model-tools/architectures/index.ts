@@ -1,7 +1,7 @@
 import type { ModelConfig } from '../bundle/manifest.js'
 import { ModelError } from '../errors.js'
 import { Fields } from '../fields.js'
-import type { Architecture } from './architecture.js'
+import type { Architecture, GgufForm } from './architecture.js'
 import { gemma4 } from './gemma4.js'
 
 /** Every architecture that can be converted and run, by the name that manifests use. */
@@ -25,4 +25,22 @@ export function architectureOfCheckpoint (config: unknown): Architecture {
       { key: 'model_type', value: type })
   }
   return found
+}
+
+/**
+ * The architecture of a GGUF file by its `general.architecture`.
+ * Throws ModelError 'unsupported' naming it and those that are supported.
+ */
+export function architectureOfGguf (name: unknown, where: string): Architecture & { gguf: GgufForm } {
+  const all = Object.values(ARCHITECTURES).filter(hasGguf)
+  const found = all.find(({ gguf }) => gguf.architecture === name)
+  if (found == null) {
+    throw new ModelError('unsupported', `${where}: general.architecture ${JSON.stringify(name)} is not supported; supported are ${all.map(({ gguf }) => gguf.architecture).join(', ')}.`,
+      { key: 'general.architecture', value: name })
+  }
+  return found
+}
+
+function hasGguf (architecture: Architecture): architecture is Architecture & { gguf: GgufForm } {
+  return architecture.gguf != null
 }

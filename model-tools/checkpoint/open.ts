@@ -1,19 +1,36 @@
-import { stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { ModelError } from '../errors.js'
+import { openGguf } from './gguf.js'
 import { openSafetensors } from './safetensors.js'
 import type { CheckpointSource } from './source.js'
 
+const WHAT_TO_GIVE = 'give the directory that holds config.json and the .safetensors files, or a .gguf file'
+const GGUF_FILE = /\.gguf$/i
+/** The vision part of a model, which llama.cpp keeps in a file of its own. */
+const PROJECTOR_FILE = /^mmproj/i
+
 /**
- * Opens the weights of a checkpoint directory in Hugging Face layout. The caller closes the source.
- * Rejects with ModelError 'not-found' when the directory or the weights in it are not there, 'malformed' when they are damaged.
+ * Opens a checkpoint: a directory in Hugging Face layout, a GGUF file, or a directory that holds one. The caller closes the source.
+ * Rejects with ModelError 'not-found' when there are no weights, 'malformed' when they are damaged, 'unsupported' when they are of a kind that
+ * cannot be read.
  */
-export async function openCheckpoint (dir: string): Promise<CheckpointSource> {
-  const found = await stat(dir).catch(() => undefined)
-  if (found == null) {
-    throw new ModelError('not-found', `There is no checkpoint at ${dir}; give the directory that holds config.json and the .safetensors files.`, { path: dir })
+export async function openCheckpoint (path: string): Promise<CheckpointSource> {
+  const found = await stat(path).catch(() => undefined)
+  if (found == null) throw new ModelError('not-found', `There is no checkpoint at ${path}; ${WHAT_TO_GIVE}.`, { path })
+  if (found.isDirectory()) {
+    const file = await ggufIn(path)
+    return file == null ? openSafetensors(path) : openGguf(file)
   }
-  if (!found.isDirectory()) {
-    throw new ModelError('not-found', `${dir} is a file; give the checkpoint's directory, the one that holds config.json and the .safetensors files.`, { path: dir })
-  }
-  return openSafetensors(dir)
+  if (GGUF_FILE.test(path)) return openGguf(path)
+  throw new ModelError('not-found', `${path} is a file; ${WHAT_TO_GIVE}.`, { path })
+}
+
+/** The GGUF file of a directory without safetensors weights. */
+async function ggufIn (dir: string): Promise<string | undefined> {
+  const names = await readdir(dir)
+  const files = names.filter(name => GGUF_FILE.test(name) && !PROJECTOR_FILE.test(name)).sort()
+  if (files.length === 0 || names.some(name => /\.safetensors(\.index\.json)?$/.test(name))) return undefined
+  if (files.length > 1) throw new ModelError('not-found', `${dir} holds ${files.length} GGUF files (${files.slice(0, 5).join(', ')}); give one of them.`, { path: dir, files })
+  return join(dir, files[0])
 }

@@ -1,0 +1,110 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gemma4 } from '../../model-tools/architectures/gemma4.js'
+import type { ModelConfig } from '../../model-tools/bundle/manifest.js'
+import { openCheckpoint } from '../../model-tools/checkpoint/open.js'
+import { readValues, type CheckpointTensor } from '../../model-tools/checkpoint/source.js'
+import { bytesOf } from '../../model-tools/float.js'
+import { quantizeQ8 } from '../../model-tools/quantize/q8.js'
+import { gemma4Metadata, ropeFrequencies, vocabularyMetadata } from '../../model-tools/synth/gguf-metadata.js'
+import { writeGguf, type GgufMetadata } from '../../model-tools/synth/gguf-writer.js'
+import type { StreamedTensor } from '../../model-tools/synth/stream.js'
+import { DEMO_MODEL } from './fixtures.js'
+
+const PREFIX = 'model.language_model.'
+
+export async function demoConfig (): Promise<ModelConfig> {
+  const [config, generation] = await Promise.all(['config.json', 'generation_config.json'].map(async name => JSON.parse(await readFile(join(DEMO_MODEL, name), 'utf8')) as unknown))
+  return gemma4.parseConfig(config, generation)
+}
+
+/** The demo model's vocabulary as llama.cpp's converter would write it. */
+export async function demoVocabulary (): Promise<GgufMetadata> {
+  const json = JSON.parse(await readFile(join(DEMO_MODEL, 'tokenizer.json'), 'utf8')) as {
+    model: { vocab: Record<string, number>, merges: Array<[string, string]> }, added_tokens: Array<{ id: number, special: boolean }>
+  }
+  const tokens = Object.entries(json.model.vocab).sort(([, a], [, b]) => a - b).map(([token]) => token)
+  const types = tokens.map((token): number => /^<0x[0-9A-F]{2}>$/.test(token) ? 6 : 1)
+  for (const { id, special } of json.added_tokens) types[id] = special ? 3 : 1
+  for (const visible of gemma4.gguf?.visibleControlTokens ?? []) types[tokens.indexOf(visible)] = 4
+  return vocabularyMetadata({
+    tokens, types, merges: json.model.merges.map(pair => pair.join(' ')), chatTemplate: await readFile(join(DEMO_MODEL, 'chat_template.jinja'), 'utf8')
+  })
+}
+
+/** Matrices of these are quantised where `dtype` is a block format: the others are too small to be worth it. */
+function isMatrix ({ shape, name }: CheckpointTensor): boolean {
+  return shape.length > 1 && !name.includes('router')
+}
+
+export interface DemoGgufOptions {
+  /** Of matrices; everything else is F32. */
+  dtype: 'F32' | 'BF16' | 'Q8_0'
+  /** Write the experts' gate and up matrices as two tensors. */
+  split?: boolean
+  /** Only the tensors that a configuration is made from. */
+  small?: boolean
+  metadata?: (metadata: Record<string, GgufMetadata[string]>) => void
+}
+
+/** Encoded tensors of the demo model, made once: name and dtype -> bytes. */
+const encodedTensors = new Map<string, Uint8Array>()
+
+/** The demo model as a GGUF file, values out of its safetensors form. */
+export async function writeDemoGguf (path: string, { dtype, split = false, small = false, metadata: change }: DemoGgufOptions): Promise<void> {
+  const config = await demoConfig()
+  const source = await openCheckpoint(DEMO_MODEL)
+  const names = new Map(Object.entries(gemma4.gguf?.tensors ?? {}).map(([gguf, own]) => [own, gguf]))
+  try {
+    const tensors: StreamedTensor[] = [ropeFrequencies(config)]
+    for (const tensor of source.tensors.values()) {
+      const [layer] = /(?<=^model\.language_model\.layers\.)\d+/.exec(tensor.name) ?? ['']
+      const own = tensor.name.slice(PREFIX.length)
+      const name = (names.get(own.replace(/^layers\.\d+\./, 'layers.N.')) ?? own).replace('N', layer)
+      if (small && name !== 'output_norm.weight') continue
+      const type = isMatrix(tensor) ? dtype : 'F32'
+      const values = async (): Promise<Float32Array> => readValues(source, tensor.name, 0, tensor.shape.reduce((a, b) => a * b, 1))
+      if (split && name.includes('ffn_gate_up_exps')) {
+        const [experts, rows, columns] = tensor.shape
+        for (const [half, part] of ['ffn_gate_exps', 'ffn_up_exps'].entries()) {
+          const halves = async (): Promise<Float32Array> => {
+            const [all, taken] = [await values(), new Float32Array(experts * rows / 2 * columns)]
+            for (let expert = 0; expert < experts; expert++) {
+              const from = (expert * rows + half * rows / 2) * columns
+              taken.set(all.subarray(from, from + rows / 2 * columns), expert * rows / 2 * columns)
+            }
+            return taken
+          }
+          tensors.push(await inMemory(name.replace('ffn_gate_up_exps', part), type, [experts, rows / 2, columns], halves))
+        }
+      } else {
+        tensors.push(await inMemory(name, type, tensor.shape, values))
+      }
+    }
+    const metadata = { ...gemma4Metadata(config, 'demo'), ...await demoVocabulary() }
+    change?.(metadata)
+    await writeGguf(path, metadata, tensors)
+  } finally {
+    await source.close()
+  }
+}
+
+async function inMemory (name: string, dtype: 'F32' | 'BF16' | 'Q8_0', shape: number[], values: () => Promise<Float32Array>): Promise<StreamedTensor> {
+  const bytes = encodedTensors.get(`${name} ${dtype}`) ?? encode(dtype, await values())
+  encodedTensors.set(`${name} ${dtype}`, bytes)
+  return { name, dtype, shape, bytes: bytes.length, read: async (offset, length) => bytes.subarray(offset, offset + length) }
+}
+
+function encode (dtype: 'F32' | 'BF16' | 'Q8_0', values: Float32Array): Uint8Array {
+  if (dtype === 'F32') return bytesOf(values)
+  // The demo model is stored in BF16, so cutting off is exact.
+  if (dtype === 'BF16') return bytesOf(Uint16Array.from(new Uint32Array(values.buffer, values.byteOffset, values.length), bits => bits >>> 16))
+  const { data, scales } = quantizeQ8(values)
+  const bytes = new Uint8Array(scales.length * 34)
+  const view = new DataView(bytes.buffer)
+  for (const [block, scale] of scales.entries()) {
+    view.setUint16(block * 34, scale, true)
+    for (let i = 0; i < 32; i++) view.setInt8(block * 34 + 2 + i, data[block * 32 + i] - 128)
+  }
+  return bytes
+}
