@@ -1,6 +1,8 @@
 /** Weights -> bundles, and what a client and a peer read out of bundles. Knows nothing of networks and runs no graph. */
 export { ModelError, type ModelErrorCode } from './errors.js'
-export { convertCheckpoint, DEFAULT_BLOCK_EXPERTS, DEFAULT_QUANT, type ConversionOptions, type ConversionProgress } from './bundle/writer.js'
+export { convertCheckpoint, type ConversionOptions, type ConversionProgress } from './bundle/writer.js'
+export { DEFAULT_BLOCK_EXPERTS, DEFAULT_QUANT, type ConversionSettings } from './bundle/conversion.js'
+export { formatBytes } from './format-bytes.js'
 export { Bundle, MANIFEST_FILE, type VerifyProgress } from './bundle/reader.js'
 export { parseRanges, selectBlocks, type Range } from './bundle/ranges.js'
 export { expertLayout, type ExpertEntry } from './bundle/layout.js'

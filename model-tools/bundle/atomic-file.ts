@@ -1,12 +1,16 @@
 import { createHash } from 'node:crypto'
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { ModelError } from '../errors.js'
 
 export interface FileDigest {
   /** Lowercase hex. */
   sha256: string
   bytes: number
 }
+
+/** Added to the name of a file that is not whole yet. */
+export const PARTIAL = '.partial'
 
 const ZEROS = new Uint8Array(64 * 1024)
 
@@ -48,7 +52,7 @@ export class DigestSink {
  * Creates the directory. When `fill` rejects or `check` throws, the partial file is removed.
  */
 export async function writeAtomically (path: string, fill: (sink: DigestSink) => Promise<void>, check?: (digest: FileDigest) => void): Promise<FileDigest> {
-  const partial = `${path}.partial`
+  const partial = path + PARTIAL
   await mkdir(dirname(path), { recursive: true })
   const handle = await open(partial, 'w')
   try {
@@ -66,6 +70,32 @@ export async function writeAtomically (path: string, fill: (sink: DigestSink) =>
     await rm(partial, { force: true })
     throw error
   }
+}
+
+/** Where a file's bytes go, and what they must be. */
+export interface FileTarget {
+  /** Absent where only the digest is wanted. */
+  path?: string
+  /** What the digest must be, in hex. */
+  sha256?: string
+}
+
+/**
+ * Writes a file as writeAtomically does, or takes its digest only. `file` is its name in the bundle, for errors.
+ * Rejects with ModelError 'hash-mismatch', and leaves no file, when the bytes are others than they must be.
+ */
+export async function makeFile (file: string, { path, sha256 }: FileTarget, fill: (sink: DigestSink) => Promise<void>): Promise<FileDigest> {
+  const check = (digest: FileDigest): void => {
+    if (sha256 != null && digest.sha256 !== sha256) {
+      throw new ModelError('hash-mismatch', `${file} has sha256 ${digest.sha256} where ${sha256} is promised.`, { file })
+    }
+  }
+  if (path != null) return writeAtomically(path, fill, check)
+  const sink = new DigestSink()
+  await fill(sink)
+  const digest = sink.digest()
+  check(digest)
+  return digest
 }
 
 /** A rename survives a power cut only once its directory is on disk. Windows has no such call and does not need it. */

@@ -1,24 +1,41 @@
-import { appendFile, mkdir, open, readFile } from 'node:fs/promises'
+import { appendFile, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Fields } from '../fields.js'
-import type { FileDigest } from './atomic-file.js'
+import { writeAtomically, type FileDigest } from './atomic-file.js'
 
 /** Raise the number when the same checkpoint and settings give other bytes than before. */
 const FORMAT = 'moeswarm-conversion/1'
 export const JOURNAL_FILE = 'conversion.journal'
 
+/** What a conversion is of: one that goes on must be of the same. */
+export interface JournalHead {
+  /** Of weights, configuration and settings. */
+  fingerprint: string
+  /** The checkpoint as the user named it. */
+  checkpoint: string
+  /** See CheckpointSource. */
+  pinned?: string
+}
+
 /**
- * What an unfinished conversion has got done: a line for its settings, then one for every finished file. Lines are only appended, so
+ * What an unfinished conversion has got done: a line for its settings, then one for every file whose bytes are known. Lines are only appended, so
  * a process that dies in the middle of one costs this one file.
  */
 export class ConversionJournal {
   private constructor (private readonly path: string) {}
 
-  /** Opens the journal in `dir`. One of other settings or another checkpoint counts for nothing: `stale` is then true. */
+  /** What opens the bytes that an unfinished conversion of `checkpoint` in `dir` has read; undefined where there is none. */
+  static async pinned (dir: string, checkpoint: string): Promise<string | undefined> {
+    const [head] = await readLines(dir) ?? []
+    const pinned = head?.get('pinned')
+    return head?.get('format') === FORMAT && head.get('checkpoint') === checkpoint && typeof pinned === 'string' ? pinned : undefined
+  }
+
+  /** Reads the journal in `dir`. One of other settings or another checkpoint counts for nothing: `stale` is then true. */
   static async read (dir: string, fingerprint: string): Promise<{ finished: Map<string, FileDigest>, stale: boolean } | undefined> {
-    const text = await readFile(join(dir, JOURNAL_FILE), 'utf8').catch(() => undefined)
-    if (text == null) return undefined
-    const [head, ...lines] = text.split('\n').map(parseLine)
+    const all = await readLines(dir)
+    if (all == null) return undefined
+    const [head, ...lines] = all
     const stale = head == null || head.get('format') !== FORMAT || head.get('fingerprint') !== fingerprint
     const finished = new Map<string, FileDigest>()
     if (!stale) {
@@ -32,18 +49,11 @@ export class ConversionJournal {
     return { finished, stale }
   }
 
-  /** Starts a new journal, and the directory if need be, with files that are known to be good. */
-  static async create (dir: string, fingerprint: string, finished: Map<string, FileDigest>): Promise<ConversionJournal> {
+  /** Starts a new journal with files that are known to be good. The old one, if any, is there until the new one is whole. */
+  static async create (dir: string, head: JournalHead, finished: Map<string, FileDigest>): Promise<ConversionJournal> {
     const journal = new ConversionJournal(join(dir, JOURNAL_FILE))
-    const lines = [{ format: FORMAT, fingerprint }, ...[...finished].map(([file, digest]) => ({ file, ...digest }))]
-    await mkdir(dir, { recursive: true })
-    const handle = await open(journal.path, 'w')
-    try {
-      await handle.writeFile(lines.map(line => `${JSON.stringify(line)}\n`).join(''))
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
+    const lines = [{ format: FORMAT, ...head }, ...[...finished].map(([file, digest]) => ({ file, ...digest }))]
+    await writeAtomically(journal.path, async sink => sink.write(new TextEncoder().encode(lines.map(line => `${JSON.stringify(line)}\n`).join(''))))
     return journal
   }
 
@@ -51,6 +61,11 @@ export class ConversionJournal {
   async add (file: string, digest: FileDigest): Promise<void> {
     await appendFile(this.path, `${JSON.stringify({ file, ...digest })}\n`)
   }
+}
+
+async function readLines (dir: string): Promise<Array<Fields | undefined> | undefined> {
+  const text = await readFile(join(dir, JOURNAL_FILE), 'utf8').catch(() => undefined)
+  return text?.split('\n').map(parseLine)
 }
 
 /** Undefined for a line that was cut off. */

@@ -1,4 +1,4 @@
-import { readEncoded, type CheckpointSource } from '../checkpoint/source.js'
+import { readEncoded, type TensorReader } from '../checkpoint/source.js'
 import { ModelError } from '../errors.js'
 import type { EncodedRows } from '../quantize/rows.js'
 import type { DigestSink } from './atomic-file.js'
@@ -10,9 +10,9 @@ const CHUNK_VALUES = 4 * 1024 * 1024
 
 /**
  * Writes a file of weights: each tensor's data as it is read, then its scales, which are collected meanwhile (an eighth of the data
- * or less). `onBytes` gets the bytes of every step; their sum is the file's size. Rejects with the signal's reason between two steps.
+ * or less). `onBytes` gets the bytes of every step; their sum is the file's size. Rejects as the source does.
  */
-export async function writeWeights (source: CheckpointSource, { parts }: FilePlan, sink: DigestSink, onBytes: (bytes: number) => void, signal?: AbortSignal): Promise<void> {
+export async function writeWeights (source: TensorReader, { parts }: FilePlan, sink: DigestSink, onBytes: (bytes: number) => void): Promise<void> {
   let reported = 0
   const report = (): void => {
     onBytes(sink.position - reported)
@@ -22,7 +22,6 @@ export async function writeWeights (source: CheckpointSource, { parts }: FilePla
     await sink.padTo(entry.offset)
     const scales: Uint8Array[] = []
     for (const range of sources.flatMap(splitRows)) {
-      signal?.throwIfAborted()
       const encoded = await encodeRange(source, range, entry.format)
       await sink.write(encoded.data)
       if (encoded.scales != null) scales.push(encoded.scales)
@@ -42,7 +41,7 @@ function splitRows ({ name, firstRow, rows, columns }: RowRange): RowRange[] {
     ({ name, firstRow: firstRow + index * step, rows: Math.min(step, rows - index * step), columns }))
 }
 
-async function encodeRange (source: CheckpointSource, { name, firstRow, rows, columns }: RowRange, format: WeightFormat): Promise<EncodedRows> {
+async function encodeRange (source: TensorReader, { name, firstRow, rows, columns }: RowRange, format: WeightFormat): Promise<EncodedRows> {
   try {
     return await readEncoded(source, name, format, firstRow * columns, rows * columns)
   } catch (error) {

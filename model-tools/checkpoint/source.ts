@@ -13,18 +13,24 @@ export interface CheckpointTensor {
   bytes: number
 }
 
-/** Named tensors, readable by byte range, and the small files beside them: one contract for files and for repositories read over HTTP. */
-export interface CheckpointSource {
+/** Named tensors, readable by byte range. */
+export interface TensorReader {
   /** Where it is, for error messages. */
   readonly location: string
   readonly tensors: ReadonlyMap<string, CheckpointTensor>
-  /** A string that differs when the weights may differ; cheap, so made of sizes, times and headers rather than of all bytes. */
-  readonly fingerprint: string
   /**
    * Bytes [offset, offset + length) of a tensor. Reads this range only.
    * Rejects with ModelError 'malformed' when the file has become shorter than its header says.
    */
   read: (name: string, offset: number, length: number) => Promise<Uint8Array>
+}
+
+/** A checkpoint: its tensors, and the small files beside them. One contract for files and for repositories read over HTTP. */
+export interface CheckpointSource extends TensorReader {
+  /** A string that differs when the weights may differ; cheap, so made of sizes, times and headers rather than of all bytes. */
+  readonly fingerprint: string
+  /** What opens these very bytes again, where that is not what was asked for: a repository at a commit instead of a branch. */
+  readonly pinned?: string
   /**
    * A small file of the checkpoint by its Hugging Face name (config.json, generation_config.json, tokenizer.json, ...), or its content made
    * from what the weights' file says; undefined where there is none. Rejects with ModelError 'malformed' when it cannot be one.
@@ -40,7 +46,7 @@ export const MAX_SIDE_FILE_BYTES = 256 * 1024 * 1024
  * Values [first, first + count) of a tensor in row-major order, as float32. Both are multiples of the dtype's block.
  * Rejects with ModelError 'unsupported' when the tensor's dtype is none that can be read as values.
  */
-export async function readValues (source: CheckpointSource, name: string, first: number, count: number): Promise<Float32Array> {
+export async function readValues (source: TensorReader, name: string, first: number, count: number): Promise<Float32Array> {
   const dtype = requireDtype(source, name)
   return dtype.decode(await readBlocks(source, name, dtype, first, count))
 }
@@ -49,13 +55,13 @@ export async function readValues (source: CheckpointSource, name: string, first:
  * Whole rows, values [first, first + count) of a tensor, as a bundle stores them. Blocks that the checkpoint holds in this very format are
  * carried over bit by bit; everything else is decoded and encoded. Rejects as readValues, and as encodeRows throws.
  */
-export async function readEncoded (source: CheckpointSource, name: string, format: WeightFormat, first: number, count: number): Promise<EncodedRows> {
+export async function readEncoded (source: TensorReader, name: string, format: WeightFormat, first: number, count: number): Promise<EncodedRows> {
   const dtype = requireDtype(source, name)
   const bytes = await readBlocks(source, name, dtype, first, count)
   return dtype.carry?.format === format ? dtype.carry.encode(bytes) : encodeRows(format, dtype.decode(bytes))
 }
 
-function requireDtype (source: CheckpointSource, name: string): StoredDtype {
+function requireDtype (source: TensorReader, name: string): StoredDtype {
   const tensor = source.tensors.get(name)
   if (tensor == null) throw new ModelError('missing-tensor', `${source.location} holds no tensor ${name}.`, { names: [name] })
   const dtype = dtypeOf(tensor.dtype)
@@ -66,7 +72,7 @@ function requireDtype (source: CheckpointSource, name: string): StoredDtype {
   return dtype
 }
 
-async function readBlocks (source: CheckpointSource, name: string, { blockValues, blockBytes }: StoredDtype, first: number, count: number): Promise<Uint8Array> {
+async function readBlocks (source: TensorReader, name: string, { blockValues, blockBytes }: StoredDtype, first: number, count: number): Promise<Uint8Array> {
   if (first % blockValues !== 0 || count % blockValues !== 0) throw new RangeError(`Values ${first} to ${first + count} of tensor ${name} do not lie on blocks of ${blockValues}`)
   return source.read(name, first / blockValues * blockBytes, count / blockValues * blockBytes)
 }

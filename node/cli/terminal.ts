@@ -1,6 +1,7 @@
 import { MultiBar, type SingleBar } from 'cli-progress'
 import Table from 'cli-table3'
 import colors from 'picocolors'
+import { formatBytes } from '../../model-tools/index.js'
 
 /** Options that every command has. */
 export interface OutputOptions {
@@ -39,19 +40,19 @@ export class Terminal {
     if (this.options.quiet !== true) process.stderr.write(`${text}\n`)
   }
 
-  /** Shows `done` of `total` of a step: a bar on a terminal, nothing elsewhere. A finished step's bar stays. */
-  progress (label: string, unit: Unit = 'count'): (done: number, total: number) => void {
+  /** Shows `done` of `total` of a step, of which `kept` was done before: a bar on a terminal, nothing elsewhere. A finished step's bar stays. */
+  progress (label: string, unit: Unit = 'count'): (done: number, total: number, kept?: number) => void {
     if (process.stdout.isTTY !== true || process.stderr.isTTY !== true || this.json || this.options.quiet === true) return () => {}
     let bar: SingleBar | undefined
     const started = performance.now()
-    return (done, total) => {
+    return (done, total, kept = 0) => {
       this.bars ??= new MultiBar({
         format: '{label} {bar} {percentage}% {detail}', stream: process.stderr, fps: BAR_FPS, hideCursor: true,
         barCompleteChar: '█', barIncompleteChar: '░', clearOnComplete: false, emptyOnZero: true
       })
       bar ??= this.bars.create(total, 0, { label: label.padEnd(18), detail: '' })
       bar.setTotal(total)
-      bar.update(done, { detail: unit === 'bytes' ? byteDetail(done, total, started) : `${done}/${total}` })
+      bar.update(done, { detail: unit === 'bytes' ? byteDetail(done, total, kept, started) : `${done}/${total}` })
     }
   }
 
@@ -64,21 +65,11 @@ export class Terminal {
 
 export type Unit = 'count' | 'bytes'
 
-function byteDetail (done: number, total: number, started: number): string {
+function byteDetail (done: number, total: number, kept: number, started: number): string {
   const seconds = (performance.now() - started) / 1000
-  const left = done === 0 ? 0 : seconds * (total - done) / done
-  return `${formatBytes(done)} of ${formatBytes(total)}, ${formatBytes(done / Math.max(seconds, 0.001))}/s, ${Math.ceil(left)} s left`
-}
-
-/** Binary units, one decimal. */
-export function formatBytes (bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
-  let power = 0
-  while (bytes >= 1024 && power < units.length - 1) {
-    bytes /= 1024
-    power++
-  }
-  return `${power === 0 ? bytes.toFixed(0) : bytes.toFixed(1)} ${units[power]}`
+  const made = done - kept
+  const left = made === 0 ? 0 : seconds * (total - done) / made
+  return `${formatBytes(done)} of ${formatBytes(total)}, ${formatBytes(made / Math.max(seconds, 0.001))}/s, ${Math.ceil(left)} s left`
 }
 
 /** A table with a bold head and no walls. */
