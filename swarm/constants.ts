@@ -54,6 +54,8 @@ export const ANNOUNCE_PARALLEL = 4
 export const ANNOUNCE_TIMEOUT_MS = 30_000
 /** New nodes may be nearer to our keys: announce again this long after the routing table last grew. */
 export const ANNOUNCE_SETTLE_MS = 1_000
+/** Beyond this many known nodes the renewal by age is enough. */
+export const ANNOUNCE_GROWTH_PEERS = 3 * KAD_BUCKET_SIZE
 
 // Peer manifest.
 export const MANIFEST_INTERVAL_MS = 5_000

@@ -2,7 +2,7 @@ import type { CID } from 'multiformats/cid'
 import type { KadDHT } from '@libp2p/kad-dht'
 import * as limits from '../constants.js'
 import { layerKey, modelKey } from '../dht/keys.js'
-import { onRoutingTableGrowth } from '../dht/routing-table.js'
+import { onRoutingTableGrowth, routingTableSize } from '../dht/routing-table.js'
 import type { OnSwarmEvent } from '../events.js'
 
 export interface AnnouncerInit {
@@ -46,6 +46,8 @@ export class Announcer {
   }
 
   #announceSoon (): void {
+    // In a table of many buckets a new node is hardly ever nearer to a key than all its holders.
+    if (routingTableSize(this.#init.dht) > limits.ANNOUNCE_GROWTH_PEERS) return
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => {
       // One at a time; the table may have grown during the last one, so it is not skipped.

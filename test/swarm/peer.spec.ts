@@ -40,7 +40,7 @@ describe('serving experts', () => {
     const before = dispatcher.dispatch(batch)
     await gate.arrived(1)
     const replica = await swarm.peer(slice(0, 8), new FakeCompute())
-    await swarm.event(event => event.type === 'session-open' && event.peerId === replica.host.peerId)
+    await swarm.sessions([replica])
     const stopped = stopping.serving.stop()
     const after = await dispatcher.dispatch(batch)
     gate.open()

@@ -19,9 +19,11 @@ describe('dispatching to a swarm', () => {
   afterEach(async () => { await swarm.stop() })
 
   it('adds up what overlapping peers answer', async () => {
-    for (const first of [0, 2, 4]) await swarm.peer(slice(first, 4), new FakeCompute())
+    const peers = []
+    for (const first of [0, 2, 4]) peers.push(await swarm.peer(slice(first, 4), new FakeCompute()))
     const { dispatcher, ready, coverage } = await swarm.connect()
     await ready()
+    await swarm.sessions(peers)
     assert.deepEqual(coverage()[1], { layer: 1, replicas: [1, 1, 2, 2, 2, 2, 1, 1] })
     const { sum, timing } = await dispatcher.dispatch(BATCH)
     assertSum(sum, BATCH)
@@ -64,7 +66,7 @@ describe('dispatching to a swarm', () => {
     ]
     const { dispatcher, ready } = await swarm.connect()
     await ready()
-    await Promise.all(peers.map(async ({ host }) => { await swarm.event(event => event.type === 'session-open' && event.peerId === host.peerId) }))
+    await swarm.sessions(peers)
     const result = dispatcher.dispatch(BATCH)
     const asked = await Promise.race([gates[0].arrived(1).then(() => 0), gates[1].arrived(1).then(() => 1)])
     gates[1 - asked].open()
@@ -105,7 +107,7 @@ describe('dispatching to a swarm', () => {
     const peers = [await swarm.peer(slice(0, 8), new FakeCompute(async () => { await stuck.pass() })), await swarm.peer(slice(0, 8), new FakeCompute())]
     const { dispatcher, ready, directory } = await swarm.connect()
     await ready()
-    await Promise.all(peers.map(async ({ host }) => { await swarm.event(event => event.type === 'session-open' && event.peerId === host.peerId) }))
+    await swarm.sessions(peers)
     // A short history of fast replies makes the deadline short, and the stuck peer the nearest.
     const near = directory.live.find(({ peerId }) => peerId === peers[0].host.peerId)
     for (let i = 0; i < 100; i++) near?.latency.addServed({ networkMs: 0.01, queueMs: 0, serviceMs: 0.01, assignments: 5 })
