@@ -88,7 +88,7 @@ describe('peer directory', () => {
       { id: 'a manifest that another peer signed', answer: async (_host, honest) => lp.encode.single(await sealManifest(manifest(), honest.privateKey)).subarray(), code: 'untrusted-manifest' },
       { id: 'a manifest with a changed byte', answer: async host => { const sealed = await sealManifest(manifest(), host.privateKey); sealed[sealed.length >> 1] ^= 0x40; return lp.encode.single(sealed).subarray() }, code: 'untrusted-manifest' },
       { id: 'a manifest that is too long', answer: async () => lp.encode.single(new Uint8Array(MANIFEST_MAX_BYTES + 1)).subarray(), code: 'too-large' },
-      { id: 'nothing', answer: async () => new Uint8Array(0), code: 'malformed' },
+      { id: 'bytes that are no envelope', answer: async () => lp.encode.single(Uint8Array.of(1, 2, 3)).subarray(), code: 'untrusted-manifest' },
       { id: 'experts that the model does not have', answer: async host => lp.encode.single(await sealManifest({ ...manifest(), blocks: slice(0, 9) }, host.privateKey)).subarray(), code: 'malformed' }
     ]
     for (const { id, answer, code } of forgeries) {
