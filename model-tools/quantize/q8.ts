@@ -28,7 +28,8 @@ export function quantizeQ8 (values: Float32Array): QuantizedRows {
     const inverse = scale === 0 ? 0 : 1 / scale
     scales[block] = bits
     for (let i = start; i < start + QUANT_BLOCK; i++) {
-      const level = Math.floor(values[i] * inverse + 0.5)
+      // As in q4.ts, "| 0" is for speed alone.
+      const level = Math.floor(values[i] * inverse + 0.5) | 0
       data[i] = 128 + (level < -128 ? -128 : level > 127 ? 127 : level)
     }
   }
