@@ -7,6 +7,7 @@ import { coverageMap, type CoverageCell } from './directory/coverage.js'
 import { fetchManifest } from './directory/manifest-protocol.js'
 import { layerKey, modelKey } from './dht/keys.js'
 import { findProviders } from './dht/providers.js'
+import { querySignal } from './dht/query-signal.js'
 import { routingBuckets, type RoutingBucket } from './dht/routing-table.js'
 import { asSwarmError, SwarmError, type SwarmErrorCode } from './errors.js'
 import type { SwarmHost } from './host.js'
@@ -87,7 +88,7 @@ export class SwarmInspector {
    */
   async * lookup (target: string | { modelId: string, layer: number }, { signal }: InspectOptions = {}): AsyncGenerator<LookupHop> {
     const { dht } = this.#host.libp2p.services
-    const limit = withTimeout(signal, limits.DHT_QUERY_TIMEOUT_MS)
+    const limit = querySignal(signal == null ? [] : [signal], limits.DHT_QUERY_TIMEOUT_MS)
     const key = typeof target === 'string' ? parseTarget(target) : layerKey(target.modelId, target.layer)
     const query = key instanceof CID ? dht.findProviders(key, { signal: limit }) : dht.findPeer(key, { signal: limit })
     const startedAt = performance.now()
@@ -104,7 +105,7 @@ export class SwarmInspector {
 
   async #inspect (key: CID, modelId: string, { signal }: InspectOptions): Promise<InspectedPeer[]> {
     const asked: Array<Promise<InspectedPeer>> = []
-    const limit = withTimeout(signal, limits.DHT_QUERY_TIMEOUT_MS)
+    const limit = querySignal(signal == null ? [] : [signal], limits.DHT_QUERY_TIMEOUT_MS)
     for await (const provider of findProviders(this.#host.libp2p.services.dht, key, limit)) {
       if (!provider.id.equals(this.#host.libp2p.peerId)) asked.push(this.#ask(provider, modelId, signal))
     }

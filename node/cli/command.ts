@@ -1,6 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { ModelError } from '../../model-tools/index.js'
-import { SwarmError } from '../../swarm/index.js'
+import { asSwarmError } from '../../swarm/index.js'
 import { type OutputOptions, Terminal } from './terminal.js'
 
 /** Exit code after Ctrl-C, as shells have it. */
@@ -55,8 +55,9 @@ export function action<T extends OutputOptions> (body: (options: T, run: Run) =>
 
 function report (terminal: Terminal, error: unknown): void {
   const message = error instanceof Error ? error.message : String(error)
-  const known = error instanceof ModelError || error instanceof SwarmError || error instanceof UsageError || error instanceof RangeError
-  const code = error instanceof ModelError || error instanceof SwarmError ? error.code : known ? 'usage' : 'internal'
+  const coded = error instanceof ModelError ? error : asSwarmError(error)
+  const known = coded !== undefined || error instanceof UsageError || error instanceof RangeError
+  const code = coded?.code ?? (known ? 'usage' : 'internal')
   terminal.event('error', { code, message })
   process.stderr.write(`moeswarm: ${message}\n`)
   if (!known && error instanceof Error) process.stderr.write(`This is a defect of moeswarm; please report it with these lines:\n${error.stack ?? ''}\n`)

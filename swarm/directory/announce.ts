@@ -2,6 +2,7 @@ import type { CID } from 'multiformats/cid'
 import type { KadDHT } from '@libp2p/kad-dht'
 import * as limits from '../constants.js'
 import { layerKey, modelKey } from '../dht/keys.js'
+import { querySignal } from '../dht/query-signal.js'
 import { onRoutingTableGrowth, routingTableSize } from '../dht/routing-table.js'
 import type { OnSwarmEvent } from '../events.js'
 
@@ -58,7 +59,7 @@ export class Announcer {
   async #announce (): Promise<void> {
     if (this.#stopped.signal.aborted) return
     const startedAt = performance.now()
-    const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(limits.ANNOUNCE_TIMEOUT_MS)])
+    const signal = querySignal([this.#stopped.signal], limits.ANNOUNCE_TIMEOUT_MS)
     const open = [...this.#keys]
     const failures: unknown[] = []
     await Promise.all(Array.from({ length: limits.ANNOUNCE_PARALLEL }, async () => {

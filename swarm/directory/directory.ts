@@ -3,6 +3,7 @@ import type { Libp2p, PeerId, PeerInfo } from '@libp2p/interface'
 import * as limits from '../constants.js'
 import { layerKey, modelKey } from '../dht/keys.js'
 import { findProviders } from '../dht/providers.js'
+import { querySignal } from '../dht/query-signal.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
 import type { OnSwarmEvent, PeerLossReason } from '../events.js'
 import { checkBlocks, HostedExperts } from '../expert/hosted.js'
@@ -144,7 +145,7 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
   }
 
   async #searchKey (key: ReturnType<typeof modelKey>): Promise<void> {
-    const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(limits.DHT_QUERY_TIMEOUT_MS)])
+    const signal = querySignal([this.#stopped.signal], limits.DHT_QUERY_TIMEOUT_MS)
     try {
       for await (const provider of findProviders(this.#init.libp2p.services.dht, key, signal)) await this.#found(provider)
     } catch {

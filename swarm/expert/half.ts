@@ -1,37 +1,20 @@
 /*
- * IEEE 754 half precision, by tables. For each sign and exponent of a float32 (9 bits) there is the half's base, the shift that
- * brings the mantissa into place, and the leading one that subnormals need.
+ * IEEE 754 half precision. Values that are normal halves, which hidden states almost all are, are rounded by integer arithmetic on
+ * the float32's bits: adding half a unit of the half's last place, less one where that place is even, and cutting off 13 bits.
  */
 
 const HALF_INFINITY = 0x7c00
+const HALF_NAN = 0x7e00
 const HALF_MAX = 0x7bff
 const FLOAT_INFINITY = 0x7f800000
-
-const base = new Uint16Array(512)
-const shift = new Uint8Array(512)
-const leadingOne = new Uint32Array(512)
-for (let biased = 0; biased < 256; biased++) {
-  const exponent = biased - 127
-  let magnitude = 0
-  let places = 24
-  let one = 0
-  if (biased === 255) {
-    magnitude = HALF_INFINITY // NaN is handled apart
-  } else if (exponent > 15) {
-    magnitude = HALF_MAX
-  } else if (exponent >= -14) {
-    magnitude = (exponent + 15) << 10
-    places = 13
-  } else if (exponent >= -25) {
-    places = -exponent - 1
-    one = 0x800000
-  }
-  for (const sign of [0, 0x100]) {
-    base[sign | biased] = magnitude | (sign << 7)
-    shift[sign | biased] = places
-    leadingOne[sign | biased] = one
-  }
-}
+/** Bits of 2^-14, the smallest normal half. */
+const FLOAT_OF_MIN_NORMAL = 0x38800000
+/** Bits of 65,520, from which on rounding would leave the range. */
+const FLOAT_OF_OVERFLOW = 0x477ff000
+/** Bits of 2^-25: half of the smallest subnormal half. */
+const FLOAT_OF_UNDERFLOW = 0x33000000
+/** Difference of the exponents' biases, 127 - 15, in the half's place. */
+const REBIAS = 112 << 10
 
 const floatOfHalf = new Float32Array(65_536)
 for (let half = 0; half < 65_536; half++) {
@@ -44,30 +27,33 @@ for (let half = 0; half < 65_536; half++) {
 }
 
 /**
- * Writes `count` values of `floats` from `from` on as halves, low byte first, into `bytes` at `at`. Rounds to nearest, ties to even.
- * Finite values out of range become the largest half: one infinity would spoil a whole sum.
+ * Writes `count` values of `floats` from `from` on as halves, low byte first, into `bytes` at `at`, an even address of its buffer. Rounds
+ * to nearest, ties to even. Finite values out of range become the largest half: one infinity would spoil a whole sum.
  */
 export function writeHalves (floats: Float32Array, from: number, count: number, bytes: Uint8Array, at: number): void {
-  const bitsOf = new Uint32Array(floats.buffer, floats.byteOffset, floats.length)
-  for (let i = from, to = from + count; i < to; i++) {
+  const bitsOf = new Uint32Array(floats.buffer, floats.byteOffset + from * 4, count)
+  const halves = new Uint16Array(bytes.buffer, bytes.byteOffset + at, count)
+  for (let i = 0; i < count; i++) {
     const bits = bitsOf[i]
-    const key = bits >>> 23
-    let half: number
-    if ((bits & 0x7fffffff) > FLOAT_INFINITY) {
-      half = 0x7e00 | ((bits >>> 16) & 0x8000)
-    } else {
-      const mantissa = (bits & 0x7fffff) | leadingOne[key]
-      const places = shift[key]
-      half = base[key] + (mantissa >>> places)
-      const rest = mantissa & ((1 << places) - 1)
-      const tie = 1 << (places - 1)
-      if (rest > tie || (rest === tie && (half & 1) === 1)) half++
-      if ((half & 0x7fff) === HALF_INFINITY && (bits & 0x7fffffff) !== FLOAT_INFINITY) half = (half & 0x8000) | HALF_MAX
-    }
-    bytes[at] = half & 0xff
-    bytes[at + 1] = half >>> 8
-    at += 2
+    const magnitude = bits & 0x7fffffff
+    halves[i] = ((bits >>> 16) & 0x8000) | (magnitude >= FLOAT_OF_MIN_NORMAL && magnitude < FLOAT_OF_OVERFLOW
+      ? ((magnitude + 0xfff + ((magnitude >>> 13) & 1)) >>> 13) - REBIAS
+      : rareHalf(magnitude))
   }
+}
+
+/** Zero, subnormal halves, saturation, infinity and NaN, by the bits of a float32 without its sign. */
+function rareHalf (magnitude: number): number {
+  if (magnitude <= FLOAT_OF_UNDERFLOW) return 0
+  if (magnitude > FLOAT_INFINITY) return HALF_NAN
+  if (magnitude === FLOAT_INFINITY) return HALF_INFINITY
+  if (magnitude >= FLOAT_OF_OVERFLOW) return HALF_MAX
+  const mantissa = (magnitude & 0x7fffff) | 0x800000
+  const places = 126 - (magnitude >>> 23)
+  const half = mantissa >>> places
+  const rest = mantissa & ((1 << places) - 1)
+  const tie = 1 << (places - 1)
+  return rest > tie || (rest === tie && (half & 1) === 1) ? half + 1 : half
 }
 
 /** Reads `floats.length` halves from `bytes` at `at`. Returns whether all are finite. */
