@@ -17,10 +17,6 @@ export function describeEvent (event: SwarmEvent): string | undefined {
     case 'request-failed': return `Layer ${event.layer}: ${shortPeerId(event.peerId)} failed (${event.code}); asking a replica.`
     case 'experts-waiting': return `Layer ${event.layer}: nobody holds experts ${event.experts.join(', ')} at the moment; looking for peers.`
     case 'stream-aborted': return `Stream of ${shortPeerId(event.peerId)} aborted (${event.code}).`
-    case 'peer-live':
-    case 'session-open':
-    case 'session-closed':
-    case 'request-refused':
-      return undefined
+    default: return undefined
   }
 }
