@@ -6,6 +6,7 @@ import { convertCommand } from './convert.js'
 import { dhtCommand } from './dht.js'
 import { generateCommand } from './generate.js'
 import { peerCommand } from './peer.js'
+import { synthCommand } from './synth.js'
 
 const program = new Command('moeswarm')
   .description('Runs mixture-of-experts models whose experts are hosted by a swarm of volunteers.')
@@ -14,5 +15,6 @@ const program = new Command('moeswarm')
   .addCommand(peerCommand())
   .addCommand(generateCommand())
   .addCommand(dhtCommand())
+  .addCommand(synthCommand())
 
 await runProgram(program)

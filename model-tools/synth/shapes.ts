@@ -1,0 +1,74 @@
+import { ModelError } from '../errors.js'
+
+/** A published model, but for its weights. */
+export interface Shape {
+  /** The config.json of the release; `num_hidden_layers` and `layer_types` follow from `layers`. */
+  config: (layers: number) => Record<string, unknown>
+  generation: Record<string, unknown>
+  layers: number
+  /** Files that the release's safetensors come in. */
+  shards: number
+}
+
+/** Every sixth layer of Gemma 4 is a full one. */
+const FULL_PERIOD = 6
+
+/** As the model's configuration class has it, the last layer is a full one in any case. */
+function layerTypes (layers: number): string[] {
+  return Array.from({ length: layers }, (_, layer) => (layer + 1) % FULL_PERIOD === 0 || layer === layers - 1 ? 'full_attention' : 'sliding_attention')
+}
+
+function gemma4 (text: Record<string, unknown>): (layers: number) => Record<string, unknown> {
+  return layers => ({
+    architectures: ['Gemma4ForConditionalGeneration'],
+    bos_token_id: 2,
+    dtype: 'bfloat16',
+    eos_token_id: [1, 106],
+    model_type: 'gemma4',
+    pad_token_id: 0,
+    text_config: {
+      attention_bias: false, attention_dropout: 0, attention_k_eq_v: true, bos_token_id: 2, dtype: 'bfloat16', enable_moe_block: true, eos_token_id: 1, final_logit_softcapping: 30,
+      hidden_activation: 'gelu_pytorch_tanh', hidden_size_per_layer_input: 0, layer_types: layerTypes(layers), model_type: 'gemma4_text', num_hidden_layers: layers,
+      num_kv_shared_layers: 0, pad_token_id: 0, rms_norm_eps: 1e-6,
+      rope_parameters: {
+        full_attention: { partial_rotary_factor: 0.25, rope_theta: 1_000_000, rope_type: 'proportional' },
+        sliding_attention: { rope_theta: 10_000, rope_type: 'default' }
+      },
+      tie_word_embeddings: true, use_cache: true, use_double_wide_mlp: false, ...text
+    },
+    tie_word_embeddings: true,
+    vision_config: null
+  })
+}
+
+const GENERATION = { bos_token_id: 2, do_sample: true, eos_token_id: [1, 106, 50], pad_token_id: 0, temperature: 1, top_k: 64, top_p: 0.95 }
+
+const SHAPES: Record<string, Shape> = {
+  'gemma-4-26b-a4b': {
+    config: gemma4({
+      global_head_dim: 512, head_dim: 256, hidden_size: 2816, intermediate_size: 2112, max_position_embeddings: 262_144, moe_intermediate_size: 704, num_attention_heads: 16, num_experts: 128,
+      num_global_key_value_heads: 2, num_key_value_heads: 8, sliding_window: 1024, top_k_experts: 8, vocab_size: 262_144
+    }),
+    generation: GENERATION,
+    layers: 30,
+    shards: 2
+  },
+  // Of the demo model that comes with the sources.
+  demo: {
+    config: gemma4({
+      global_head_dim: 64, head_dim: 32, hidden_size: 192, intermediate_size: 192, max_position_embeddings: 512, moe_intermediate_size: 64, num_attention_heads: 4, num_experts: 32,
+      num_global_key_value_heads: 1, num_key_value_heads: 2, sliding_window: 128, top_k_experts: 4, vocab_size: 4096
+    }),
+    generation: GENERATION,
+    layers: 6,
+    shards: 1
+  }
+}
+
+export const SHAPE_NAMES = Object.keys(SHAPES)
+
+/** Throws ModelError 'unsupported' naming the shapes there are. */
+export function shapeOf (name: string): Shape {
+  if (!Object.hasOwn(SHAPES, name)) throw new ModelError('unsupported', `There is no shape ${name}; there are ${SHAPE_NAMES.join(' and ')}.`, { shape: name })
+  return SHAPES[name]
+}
