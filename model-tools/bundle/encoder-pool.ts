@@ -13,6 +13,8 @@ interface Running {
 interface Encoder {
   worker: Worker
   jobs: Map<number, Running>
+  /** Under way, by their numbers. */
+  reads: Set<number>
 }
 
 /**
@@ -44,9 +46,10 @@ export class EncoderPool {
     })
   }
 
-  /** Makes every job fail at its next read. */
+  /** Makes every job fail at its read, whether the bytes would have come or not. */
   stop (reason: Error): void {
     this.#stopped ??= reason
+    for (const encoder of this.#encoders) for (const read of encoder.reads) refuse(encoder, read, this.#stopped)
   }
 
   get threads (): number {
@@ -59,7 +62,7 @@ export class EncoderPool {
 
   #start (): Encoder {
     const worker = new Worker(new URL('./encoder-worker.js', import.meta.url), { workerData: { location: this.source.location } })
-    const encoder: Encoder = { worker, jobs: new Map() }
+    const encoder: Encoder = { worker, jobs: new Map(), reads: new Set() }
     worker.on('message', (message: FromEncoder) => { this.#receive(encoder, message) })
     // A thread that dies, of lack of memory for example, takes its jobs along.
     worker.on('error', error => { failAll(encoder, error instanceof Error ? error : new Error(String(error))) })
@@ -86,20 +89,25 @@ export class EncoderPool {
   }
 
   async #read (encoder: Encoder, { read, name, offset, length }: FromEncoder & { type: 'read' }): Promise<void> {
+    encoder.reads.add(read)
     try {
       if (this.#stopped != null) throw this.#stopped
       const bytes = await this.source.read(name, offset, length)
       // A view of a larger buffer would take that along.
       const whole = bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice()
-      post(encoder, { type: 'bytes', read, bytes: whole }, whole.buffer)
+      if (encoder.reads.delete(read)) post(encoder, { type: 'bytes', read, bytes: whole }, whole.buffer)
     } catch (error) {
-      post(encoder, { type: 'unreadable', read, error: sendError(error) })
+      refuse(encoder, read, error)
     }
   }
 }
 
 function post ({ worker }: Encoder, message: ToEncoder, ...transfer: ArrayBufferLike[]): void {
   worker.postMessage(message, transfer.filter(buffer => buffer instanceof ArrayBuffer))
+}
+
+function refuse (encoder: Encoder, read: number, error: unknown): void {
+  if (encoder.reads.delete(read)) post(encoder, { type: 'unreadable', read, error: sendError(error) })
 }
 
 function settle ({ jobs }: Encoder, job: number): Running | undefined {

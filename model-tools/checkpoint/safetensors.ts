@@ -1,9 +1,7 @@
 import { createHash } from 'node:crypto'
-import { open, readFile, type FileHandle } from 'node:fs/promises'
-import { join } from 'node:path'
 import { ModelError } from '../errors.js'
 import { Fields, parseJson } from '../fields.js'
-import { readSideFile } from './side-file.js'
+import type { CheckpointFolder, RangeFile } from './folder.js'
 import type { CheckpointSource, CheckpointTensor } from './source.js'
 
 const SINGLE_FILE = 'model.safetensors'
@@ -11,8 +9,6 @@ const INDEX_FILE = 'model.safetensors.index.json'
 
 /** Of the format's reference implementation. Bounds what a hostile length field can make us allocate. */
 const MAX_HEADER_BYTES = 100_000_000
-/** The index of a model with 100,000 tensors has about 10 MB. */
-const MAX_INDEX_BYTES = 64 * 1024 * 1024
 
 /** Bytes a value, of every dtype with whole bytes that the format knows. */
 const DTYPE_BYTES: Record<string, number> = {
@@ -20,8 +16,7 @@ const DTYPE_BYTES: Record<string, number> = {
 }
 
 interface SafetensorsFile {
-  path: string
-  handle: FileHandle
+  file: RangeFile
   /** Position of the first tensor byte. */
   dataStart: number
   tensors: Map<string, CheckpointTensor & { offset: number }>
@@ -29,18 +24,18 @@ interface SafetensorsFile {
 }
 
 /**
- * Opens `model.safetensors`, or the files that `model.safetensors.index.json` names. Reads headers only; weights by range.
- * Rejects with ModelError 'not-found' or 'malformed' naming the file.
+ * Opens `model.safetensors`, or the files that `model.safetensors.index.json` names. Reads headers only; weights by range. The source closes
+ * the folder with itself. Rejects with ModelError 'not-found' or 'malformed' naming the file.
  */
-export async function openSafetensors (dir: string): Promise<CheckpointSource> {
-  const index = await readIndex(dir)
+export async function openSafetensors (folder: CheckpointFolder): Promise<CheckpointSource> {
+  const index = await readIndex(folder)
   const names = index == null ? [SINGLE_FILE] : [...new Set(index.values())].sort()
   const files = new Map<string, SafetensorsFile>()
   try {
-    for (const name of names) files.set(name, await openFile(dir, name, index != null))
-    return new SafetensorsSource(dir, files, index)
+    for (const name of names) files.set(name, await openFile(folder, name, index != null))
+    return new SafetensorsSource(folder, files, index)
   } catch (error) {
-    await Promise.all([...files.values()].map(file => file.handle.close()))
+    await Promise.all([...files.values()].map(({ file }) => file.close()))
     throw error
   }
 }
@@ -48,10 +43,14 @@ export async function openSafetensors (dir: string): Promise<CheckpointSource> {
 class SafetensorsSource implements CheckpointSource {
   readonly tensors: ReadonlyMap<string, CheckpointTensor>
   readonly fingerprint: string
+  readonly location: string
+  readonly pinned?: string
   readonly #owners = new Map<string, SafetensorsFile>()
   readonly #files: SafetensorsFile[]
 
-  constructor (readonly location: string, files: Map<string, SafetensorsFile>, index: Map<string, string> | undefined) {
+  constructor (private readonly folder: CheckpointFolder, files: Map<string, SafetensorsFile>, index: Map<string, string> | undefined) {
+    this.location = folder.location
+    this.pinned = folder.pinned
     this.#files = [...files.values()]
     if (index == null) {
       for (const file of this.#files) for (const name of file.tensors.keys()) this.#owners.set(name, file)
@@ -59,8 +58,8 @@ class SafetensorsSource implements CheckpointSource {
       for (const [name, fileName] of index) {
         const file = files.get(fileName)
         if (file == null || !file.tensors.has(name)) {
-          throw new ModelError('malformed', `${join(location, INDEX_FILE)} places tensor ${name} in ${fileName}, which does not hold it; index and files are not of one download, get them again.`,
-            { path: join(location, INDEX_FILE), name, file: fileName })
+          throw new ModelError('malformed', `${folder.path(INDEX_FILE)} places tensor ${name} in ${fileName}, which does not hold it; index and files are not of one download, get them again.`,
+            { path: folder.path(INDEX_FILE), name, file: fileName })
         }
         this.#owners.set(name, file)
       }
@@ -76,31 +75,25 @@ class SafetensorsSource implements CheckpointSource {
     if (offset < 0 || length < 0 || offset + length > tensor.bytes) {
       throw new RangeError(`Bytes ${offset} to ${offset + length} lie outside of tensor ${name} with ${tensor.bytes} bytes`)
     }
-    return readExactly(file, file.dataStart + tensor.offset + offset, length)
+    return file.file.read(file.dataStart + tensor.offset + offset, length)
   }
 
   async sideFile (name: string): Promise<Uint8Array | undefined> {
-    return readSideFile(this.location, name)
+    return this.folder.sideFile(name)
   }
 
   async close (): Promise<void> {
-    await Promise.all(this.#files.map(file => file.handle.close()))
+    await Promise.all(this.#files.map(({ file }) => file.close()))
+    await this.folder.close()
   }
 }
 
 /** tensor name -> file name, or undefined for a checkpoint in one file. */
-async function readIndex (dir: string): Promise<Map<string, string> | undefined> {
-  const path = join(dir, INDEX_FILE)
-  const handle = await open(path).catch(() => undefined)
-  if (handle == null) return undefined
-  let text: string
-  try {
-    const { size } = await handle.stat()
-    if (size > MAX_INDEX_BYTES) throw new ModelError('malformed', `${path} has ${size} bytes, too many for an index; get it again.`, { path })
-    text = await readFile(handle, 'utf8')
-  } finally {
-    await handle.close()
-  }
+async function readIndex (folder: CheckpointFolder): Promise<Map<string, string> | undefined> {
+  const path = folder.path(INDEX_FILE)
+  const bytes = await folder.sideFile(INDEX_FILE)
+  if (bytes == null) return undefined
+  const text = new TextDecoder().decode(bytes)
   const map = new Fields(parseJson(text, path), path).object('weight_map')
   const index = new Map<string, string>()
   for (const name of map.keys()) {
@@ -112,27 +105,27 @@ async function readIndex (dir: string): Promise<Map<string, string> | undefined>
   return index
 }
 
-async function openFile (dir: string, name: string, fromIndex: boolean): Promise<SafetensorsFile> {
-  const path = join(dir, name)
-  const handle = await open(path).catch((cause: unknown) => {
+async function openFile (folder: CheckpointFolder, name: string, fromIndex: boolean): Promise<SafetensorsFile> {
+  const path = folder.path(name)
+  const file = await folder.open(name)
+  if (file == null) {
     throw new ModelError('not-found', fromIndex
-      ? `${join(dir, INDEX_FILE)} names ${name}, which cannot be opened; download the missing file.`
-      : `${dir} holds neither ${SINGLE_FILE} nor ${INDEX_FILE}; give the directory of a checkpoint with safetensors weights.`, { path }, { cause })
-  })
+      ? `${folder.path(INDEX_FILE)} names ${name}, which cannot be opened; download the missing file.`
+      : `${folder.location} holds neither ${SINGLE_FILE} nor ${INDEX_FILE}; give a checkpoint with safetensors weights.`, { path })
+  }
   try {
-    const stats = await handle.stat()
-    const lead = await readExactly({ path, handle }, 0, 8)
+    const lead = await file.read(0, 8)
     const headerBytes = new DataView(lead.buffer, lead.byteOffset).getBigUint64(0, true)
-    if (headerBytes > MAX_HEADER_BYTES || 8n + headerBytes > stats.size) {
-      throw new ModelError('malformed', `${path} announces a header of ${headerBytes} bytes but has ${stats.size}; it is truncated or no safetensors file, get it again.`, { path })
+    if (headerBytes > MAX_HEADER_BYTES || 8n + headerBytes > file.bytes) {
+      throw new ModelError('malformed', `${path} announces a header of ${headerBytes} bytes but has ${file.bytes}; it is truncated or no safetensors file, get it again.`, { path })
     }
     const dataStart = 8 + Number(headerBytes)
-    const header = await readExactly({ path, handle }, 8, Number(headerBytes))
-    const tensors = parseHeader(path, new TextDecoder().decode(header), stats.size - dataStart)
+    const header = await file.read(8, Number(headerBytes))
+    const tensors = parseHeader(path, new TextDecoder().decode(header), file.bytes - dataStart)
     const digest = createHash('sha256').update(header).digest('hex')
-    return { path, handle, dataStart, tensors, fingerprint: `${name}:${stats.size}:${stats.mtimeMs}:${digest}` }
+    return { file, dataStart, tensors, fingerprint: `${name}:${file.bytes}:${file.version}:${digest}` }
   } catch (error) {
-    await handle.close()
+    await file.close()
     throw error
   }
 }
@@ -176,16 +169,4 @@ function requireContiguous (path: string, tensors: SafetensorsFile['tensors'], d
 
 function isSize (value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
-}
-
-async function readExactly ({ path, handle }: { path: string, handle: FileHandle }, position: number, length: number): Promise<Uint8Array> {
-  // A fresh ArrayBuffer, not Buffer's shared pool: float views need its alignment.
-  const bytes = new Uint8Array(length)
-  let done = 0
-  while (done < length) {
-    const { bytesRead } = await handle.read(bytes, done, length - done, position + done)
-    if (bytesRead === 0) throw new ModelError('malformed', `${path} ends at byte ${position + done} in the middle of its data; it is truncated, get it again.`, { path })
-    done += bytesRead
-  }
-  return bytes
 }

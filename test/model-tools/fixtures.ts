@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { ModelError, type ModelErrorCode } from '../../model-tools/errors.js'
@@ -19,6 +20,17 @@ export function temporaryDirectory (): { readonly path: string, sub: (name: stri
     /** A path in it that nobody has used. */
     sub: name => join(path, `${made++}-${name}`)
   }
+}
+
+/** File -> sha256 of everything below a directory. */
+export async function contents (dir: string): Promise<Record<string, string>> {
+  const files: Record<string, string> = {}
+  for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue
+    const path = join(entry.parentPath, entry.name)
+    files[path.slice(dir.length + 1)] = createHash('sha256').update(await readFile(path)).digest('hex')
+  }
+  return files
 }
 
 /** Values in [-1, 1), the same for the same seed. */

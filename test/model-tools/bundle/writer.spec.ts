@@ -1,25 +1,14 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { appendFile, cp, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, cp, mkdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Bundle } from '../../../model-tools/bundle/reader.js'
 import { convertCheckpoint, type ConversionProgress } from '../../../model-tools/bundle/writer.js'
 import { floats32 } from '../../../model-tools/float.js'
 import { decodeRows } from '../../../model-tools/quantize/rows.js'
-import { changedCheckpoint, DEMO_MODEL, modelError, readSafetensors, temporaryDirectory, type RawTensor } from '../fixtures.js'
+import { changedCheckpoint, contents, DEMO_MODEL, modelError, readSafetensors, temporaryDirectory, type RawTensor } from '../fixtures.js'
 
 const PREFIX = 'model.language_model.'
-
-/** File -> sha256 of everything below a directory. */
-async function contents (dir: string): Promise<Record<string, string>> {
-  const files: Record<string, string> = {}
-  for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue
-    const path = join(entry.parentPath, entry.name)
-    files[path.slice(dir.length + 1)] = createHash('sha256').update(await readFile(path)).digest('hex')
-  }
-  return files
-}
 
 /** Values of a BF16 tensor, straight from the definition of the format. */
 function brainValues ({ data }: RawTensor): Float32Array {
