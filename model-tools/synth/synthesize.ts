@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, rmdir } from 'node:fs/promises'
+import { mkdir, readdir, rm, rmdir, statfs } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { gemma4 } from '../architectures/gemma4.js'
 import type { SourceTensor } from '../architectures/architecture.js'
@@ -6,11 +6,12 @@ import { writeAtomically, type FileDigest } from '../bundle/atomic-file.js'
 import { canonicalJson } from '../bundle/canonical-json.js'
 import { DEFAULT_BLOCK_EXPERTS } from '../bundle/conversion.js'
 import { planConversion } from '../bundle/conversion-plan.js'
-import { diskFull, isDiskFull, requireSpace } from '../bundle/disk-space.js'
+import { isDiskFull } from '../bundle/disk-space.js'
 import type { BundleManifest, WeightFormat } from '../bundle/manifest.js'
 import { MANIFEST_FILE } from '../bundle/reader.js'
 import { writeWeights } from '../bundle/weights.js'
 import { ModelError } from '../errors.js'
+import { formatBytes } from '../format-bytes.js'
 import { gemma4Metadata, ropeFrequencies, vocabularyMetadata } from './gguf-metadata.js'
 import { ggufBytes, writeGguf } from './gguf-writer.js'
 import { safetensorsBytes, writeSafetensors } from './safetensors-writer.js'
@@ -89,7 +90,7 @@ export async function synthesize (options: SynthesisOptions): Promise<Synthesis>
   const files: string[] = []
   let doneBytes = 0
   try {
-    await requireSpace(out, bytes)
+    await requireRoom(out, bytes)
     await write({
       signal,
       onBytes: written => {
@@ -99,12 +100,26 @@ export async function synthesize (options: SynthesisOptions): Promise<Synthesis>
     }, file => { files.push(file) })
     return { path, bytes }
   } catch (error) {
-    const failure = isDiskFull(error) ? await diskFull(out, bytes - doneBytes, error) : error
     // `out` was empty, so all that is in it is ours.
     for (const name of await readdir(out)) await rm(join(out, name), { recursive: true, force: true })
-    if (made != null) await rmdir(out)
-    throw failure
+    if (!isDiskFull(error)) throw error
+    throw new ModelError('no-space', `The disk of ${resolve(out)} filled up after ${formatBytes(doneBytes)} of ${formatBytes(bytes)}, though there was room at the start: something else writes to it; make room and run this again.`,
+      { path: out, needed: bytes, missing: bytes - doneBytes }, { cause: error })
+  } finally {
+    // Takes away a directory only while it is empty: that of a model stays.
+    if (made != null) await rmdir(out).catch(() => { /* the model is in it */ })
   }
+}
+
+/** Beside the weights: the vocabulary's files, the index or manifest, and what the file system needs for itself. */
+const RESERVE_BYTES = 64 * 1024 * 1024
+
+async function requireRoom (dir: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(dir)
+  const [needed, free] = [bytes + RESERVE_BYTES, bavail * bsize]
+  if (needed <= free) return
+  throw new ModelError('no-space', `${formatBytes(needed)} are to be written to ${resolve(dir)}, where ${formatBytes(free)} are free: ${formatBytes(needed - free)} are missing; make room, give another directory with --out, or fewer --layers.`,
+    { path: dir, needed, free, missing: needed - free })
 }
 
 function plan (options: SynthesisOptions): Work {

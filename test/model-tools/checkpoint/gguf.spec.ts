@@ -4,10 +4,13 @@ import { cp, mkdir, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gemma4 } from '../../../model-tools/architectures/gemma4.js'
 import { planConversion } from '../../../model-tools/bundle/conversion-plan.js'
+import type { Bundle } from '../../../model-tools/bundle/reader.js'
+import { convertCheckpoint } from '../../../model-tools/bundle/writer.js'
 import { openCheckpoint } from '../../../model-tools/checkpoint/open.js'
 import { readEncoded, readValues, type CheckpointSource } from '../../../model-tools/checkpoint/source.js'
 import { encodeRows } from '../../../model-tools/quantize/rows.js'
 import { ChatTemplate } from '../../../model-tools/text/chat-template.js'
+import { openText } from '../../../model-tools/text/open.js'
 import { Tokenizer } from '../../../model-tools/text/tokenizer.js'
 import { DEMO_MODEL, modelError, temporaryDirectory } from '../fixtures.js'
 import { demoConfig, writeDemoGguf, type DemoGgufOptions } from '../gguf-fixtures.js'
@@ -84,6 +87,20 @@ describe('checkpoint/gguf', () => {
       }
     })
   })
+
+  for (const [dtype, quant] of [['F32', 'f32'], ['BF16', 'q4'], ['Q8_0', 'q8']] as const) {
+    it(`converts ${dtype} to the weights that the safetensors form gives in ${quant}`, async () => {
+      const checkpoint = join(temporary.path, `whole-${dtype}.gguf`)
+      await writeDemoGguf(checkpoint, { dtype })
+      const [own, expected] = await Promise.all([checkpoint, DEMO_MODEL].map(async path => convertCheckpoint({ checkpoint: path, out: temporary.sub('bundle'), quant, threads: 1 })))
+      // The text files say the same in other words; everything else is one and the same, so a run cannot differ.
+      const weights = ({ manifest }: Bundle): unknown => ({ ...manifest, files: Object.fromEntries(Object.entries(manifest.files).filter(([file]) => !file.startsWith('text/'))) })
+      assert.deepEqual(weights(own), weights(expected))
+      const prompt = 'Once upon a time, there was a little'
+      const [ids, expectedIds] = await Promise.all([own, expected].map(async bundle => (await openText(bundle)).tokenizer.encode(prompt)))
+      assert.deepEqual(ids, expectedIds)
+    })
+  }
 
   /** A directory with the text files that the source gives. */
   async function textOf (source: CheckpointSource): Promise<string> {

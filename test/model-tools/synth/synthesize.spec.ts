@@ -138,6 +138,7 @@ describe('synth', () => {
     }
     for (const [layer, value] of streamRms.entries()) assert.ok(value > 0.5 && value < 10, `layer ${layer}: the stream has a root mean square of ${value}`)
     const deviation = Math.sqrt(logits.reduce((sum, value) => sum + value * value, 0) / logits.length)
+    assert.notEqual(logits.indexOf(Math.max(...logits)), tokens.at(-1), 'a model that repeats its input would choose the same experts for ever')
     assert.ok(logits.every(Number.isFinite) && deviation > 1 && deviation < 6, `logits have a deviation of ${deviation}`)
   })
 
