@@ -1,6 +1,7 @@
 import type { Stream } from '@libp2p/interface'
 import * as lp from 'it-length-prefixed'
 import { pipe } from 'it-pipe'
+import { HANDSHAKE_TIMEOUT_MS } from '../constants.js'
 import { asSwarmError, SwarmError } from '../errors.js'
 
 export interface FrameStreamInit {
@@ -38,7 +39,7 @@ export class FrameStream {
           init.onFrame(frame.subarray())
         }
       }
-    ).then(() => { this.#end(this.#gone()) }, (error: unknown) => { this.abort(this.#asSwarmError(error)) })
+    ).then(async () => { await this.#hangUp() }, (error: unknown) => { this.abort(this.#asSwarmError(error)) })
   }
 
   /** Bytes that were sent but are not with the socket yet. */
@@ -76,6 +77,16 @@ export class FrameStream {
       await stream.close({ signal })
     } catch (error) {
       stream.abort(error instanceof Error ? error : this.#gone())
+    }
+  }
+
+  /** The other side writes no more: our half must end too, or the stream keeps its place on the connection. */
+  async #hangUp (): Promise<void> {
+    this.#end(this.#gone())
+    try {
+      await this.#stream.close({ signal: AbortSignal.timeout(HANDSHAKE_TIMEOUT_MS) })
+    } catch (error) {
+      this.#stream.abort(error instanceof Error ? error : this.#gone())
     }
   }
 
