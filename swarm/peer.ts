@@ -1,7 +1,7 @@
 import * as limits from './constants.js'
 import { Announcer } from './directory/announce.js'
 import { ManifestServer } from './directory/manifest-protocol.js'
-import { checkModelId } from './dht/keys.js'
+import { checkModelId, layerKey, modelKey } from './dht/keys.js'
 import { asSwarmError, SwarmError } from './errors.js'
 import type { OnSwarmEvent } from './events.js'
 import { checkBlocks, HostedExperts } from './expert/hosted.js'
@@ -54,7 +54,8 @@ export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer
     manifest: { modelId, blocks, wires, version, ttlMs },
     current: () => ({ load: compute.load, capacity: compute.capacity })
   })
-  const announcer = new Announcer({ dht: libp2p.services.dht, modelId, layers: new HostedExperts(blocks, experts).layers, onEvent })
+  const keys = [modelKey(modelId), ...new HostedExperts(blocks, experts).layers.map(layer => layerKey(modelId, layer))]
+  const announcer = new Announcer({ dht: libp2p.services.dht, keys, onEvent })
   await service.start()
   await manifest.start()
   await announcer.start()

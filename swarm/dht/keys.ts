@@ -18,6 +18,11 @@ export function layerKey (modelId: string, layer: number): CID {
   return keyOf(`moeswarm/1/${checkModelId(modelId)}/${layer}`)
 }
 
+/** Where the peers that give a model's files to others announce themselves: CIDv1, raw, sha2-256 of `moeswarm/1/<model id>/blocks`. */
+export function blocksKey (modelId: string): CID {
+  return keyOf(`moeswarm/1/${checkModelId(modelId)}/blocks`)
+}
+
 /** Throws SwarmError 'bad-argument' unless `modelId` is 64 lower-case hex digits. */
 export function checkModelId (modelId: string): string {
   if (!MODEL_ID.test(modelId)) {

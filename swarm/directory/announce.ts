@@ -1,26 +1,22 @@
 import type { CID } from 'multiformats/cid'
 import type { KadDHT } from '@libp2p/kad-dht'
 import * as limits from '../constants.js'
-import { layerKey, modelKey } from '../dht/keys.js'
 import { querySignal } from '../dht/query-signal.js'
 import { onRoutingTableGrowth, routingTableSize } from '../dht/routing-table.js'
 import type { OnSwarmEvent } from '../events.js'
 
 export interface AnnouncerInit {
   dht: KadDHT
-  modelId: string
-  /** Of which any block is hosted. */
-  layers: number[]
+  keys: readonly CID[]
   onEvent: OnSwarmEvent
 }
 
 /**
- * Keeps this peer's provider records on the DHT: one for the model, one for each hosted layer. The DHT renews them by age; this also
+ * Keeps this peer's provider records for some keys on the DHT. The DHT renews them by age; this also
  * announces again when the routing table has grown, since new nodes may be nearer to the keys.
  */
 export class Announcer {
   readonly #init: AnnouncerInit
-  readonly #keys: CID[]
   readonly #stopped = new AbortController()
   #unlisten: (() => void) | undefined
   #timer: NodeJS.Timeout | undefined
@@ -28,7 +24,6 @@ export class Announcer {
 
   constructor (init: AnnouncerInit) {
     this.#init = init
-    this.#keys = [modelKey(init.modelId), ...init.layers.map(layer => layerKey(init.modelId, layer))]
   }
 
   /** Returns when all keys are announced, at most ANNOUNCE_TIMEOUT_MS. A host that is alone keeps its records itself and is done at once. */
@@ -43,7 +38,7 @@ export class Announcer {
     this.#unlisten?.()
     clearTimeout(this.#timer)
     await this.#running
-    for (const key of this.#keys) await this.#init.dht.cancelReprovide(key)
+    for (const key of this.#init.keys) await this.#init.dht.cancelReprovide(key)
   }
 
   #announceSoon (): void {
@@ -60,7 +55,7 @@ export class Announcer {
     if (this.#stopped.signal.aborted) return
     const startedAt = performance.now()
     const signal = querySignal([this.#stopped.signal], limits.ANNOUNCE_TIMEOUT_MS)
-    const open = [...this.#keys]
+    const open = [...this.#init.keys]
     const failures: unknown[] = []
     await Promise.all(Array.from({ length: limits.ANNOUNCE_PARALLEL }, async () => {
       for (let key = open.shift(); key != null; key = open.shift()) {
@@ -76,6 +71,6 @@ export class Announcer {
     if (failures.length > 0) {
       onEvent({ type: 'announce-failed', keys: failures.length, reason: failures[0] instanceof Error ? failures[0].name : 'unknown' })
     }
-    onEvent({ type: 'announced', keys: this.#keys.length - failures.length, tookMs: performance.now() - startedAt })
+    onEvent({ type: 'announced', keys: this.#init.keys.length - failures.length, tookMs: performance.now() - startedAt })
   }
 }

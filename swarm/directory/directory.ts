@@ -12,6 +12,7 @@ import type { WireDtype } from '../interface.js'
 import { LatencyEstimate } from '../selection/latency.js'
 import { fetchManifest } from './manifest-protocol.js'
 import type { PeerManifest } from './manifest.js'
+import { watchNeighbours } from './neighbours.js'
 import { redundantPeer } from './redundancy.js'
 
 export interface PeerDirectoryInit {
@@ -60,7 +61,7 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
   readonly #init: PeerDirectoryInit
   readonly #known = new Map<string, KnownPeer>()
   readonly #stopped = new AbortController()
-  #topologyId: string | undefined
+  #unwatch: (() => void) | undefined
   #searchTimer: NodeJS.Timeout | undefined
   #searchIntervalMs = limits.SEARCH_INTERVAL_MIN_MS
   #searching: Promise<void> | undefined
@@ -74,9 +75,7 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
   async start (): Promise<void> {
     const { libp2p } = this.#init
     libp2p.addEventListener('peer:disconnect', this.#onDisconnect)
-    // Peers that we are connected to anyway, as bootstrap or by the DHT, need no provider record to be found.
-    this.#topologyId = await libp2p.register(limits.MANIFEST_PROTOCOL, { onConnect: peer => { this.#consider(peer) } })
-    await this.#considerConnected()
+    this.#unwatch = await watchNeighbours(libp2p, limits.MANIFEST_PROTOCOL, peer => { this.#consider(peer) })
     this.#searchSoon(0)
   }
 
@@ -85,7 +84,7 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
     clearTimeout(this.#searchTimer)
     for (const { timer } of this.#known.values()) clearTimeout(timer)
     this.#init.libp2p.removeEventListener('peer:disconnect', this.#onDisconnect)
-    if (this.#topologyId != null) this.#init.libp2p.unregister(this.#topologyId)
+    this.#unwatch?.()
   }
 
   get live (): LivePeer[] {
@@ -110,19 +109,6 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
     if (known?.live == null) return
     this.#drop(known, 'disconnected')
     this.#retryLater(known)
-  }
-
-  /** A topology only tells of connections to come. */
-  async #considerConnected (): Promise<void> {
-    const { libp2p } = this.#init
-    for (const id of libp2p.getPeers()) {
-      try {
-        const { protocols } = await libp2p.peerStore.get(id)
-        if (protocols.includes(limits.MANIFEST_PROTOCOL)) this.#consider(id)
-      } catch {
-        // It left just now, and its entry with it.
-      }
-    }
   }
 
   #searchSoon (delayMs: number): void {
