@@ -22,6 +22,13 @@ export interface SwarmErrorData {
   'untrusted-manifest': { reason: string }
   /** No connection to any of these addresses. */
   unreachable: { addresses: string[] }
+  /** Nobody live has these files of a bundle, after looking again and waiting; `path` is empty for the manifest itself. */
+  'blocks-unavailable': { missing: Array<{ path: string, chunks: number }> }
+  /** Bytes that do not have the digest that they were asked for by. */
+  'wrong-hash': { sha256: string }
+  'disk-full': { path: string, missingBytes: number }
+  /** The disk failed in another way, or may not be written. */
+  'disk-failed': { path: string }
   timeout: { afterMs: number }
   /** The connection or the stream to the peer ended. */
   'peer-gone': { peerId: string }

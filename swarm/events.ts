@@ -14,6 +14,9 @@ export type SwarmEvent =
   | { type: 'experts-waiting', layer: number, experts: number[] }
   | { type: 'request-refused', peerId: string, code: SwarmErrorCode }
   | { type: 'stream-aborted', peerId: string, code: SwarmErrorCode }
+  | { type: 'blocks-peer-joined', peerId: string, files: number }
+  | { type: 'blocks-peer-left', peerId: string, code: SwarmErrorCode }
+  | { type: 'chunk-refused', peerId: string, path: string, chunk: number }
 
 export type PeerLossReason = 'missed-manifests' | 'disconnected' | 'untrusted-manifest' | 'displaced'
 

@@ -18,5 +18,13 @@ export { SwarmInspector } from './inspect.js'
 export type { InspectedPeer, InspectOptions, LookupHop } from './inspect.js'
 export { coverageMap } from './directory/coverage.js'
 export type { CoverageCell } from './directory/coverage.js'
-export { layerKey, modelKey } from './dht/keys.js'
+export { blocksKey, layerKey, modelKey } from './dht/keys.js'
 export type { RoutingBucket } from './dht/routing-table.js'
+export { connectBlocks } from './blocks/connect.js'
+export { FileStore } from './blocks/file-store.js'
+export { serveBlocks } from './blocks/service.js'
+export type {
+  BlockCounters, BlocksConnection, BlockSink, BlockSource, ConnectBlocksInit, ContentFile, FetchFilesOptions, FetchOptions, FetchProgress, FileStoreInit,
+  ServeBlocksInit, ServingBlocks, SinkFile
+} from './blocks/interface.js'
+export { BLOCK_CHUNK_BYTES } from './constants.js'
