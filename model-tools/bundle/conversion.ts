@@ -14,6 +14,8 @@ import { selectBlocks } from './ranges.js'
 export const DEFAULT_QUANT: WeightFormat = 'q4'
 export const DEFAULT_BLOCK_EXPERTS = 16
 
+const NO_LAYERS = 'none'
+
 /** Text files that are carried over where the checkpoint has them. The first is required. */
 const TEXT_FILES = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja', 'special_tokens_map.json']
 
@@ -23,7 +25,7 @@ export interface ConversionSettings {
   quant?: WeightFormat
   /** Experts a block, the unit of hosting: small ones spread better, large ones cost fewer requests. @default that of `manifest`, else 16, or all if there are fewer */
   blockExperts?: number
-  /** Layers whose experts are written, such as "0-3,7". @default all */
+  /** Layers whose experts are written, such as "0-3,7", or "none". @default all */
   layers?: string
   /** Experts that are written of these layers, whole blocks such as "0-15". @default all */
   experts?: string
@@ -81,7 +83,8 @@ export async function prepareConversion (source: CheckpointSource, settings: Con
   const plan = planConversion(source, architecture, config, quant, blockExperts)
   if (promised != null) requirePromised(source, promised, { config, quant, blockExperts, plan })
   const blocks = new Set(plan.blocks.map(({ file }) => file))
-  const wantedBlocks = new Set(selectBlocks({ config, blocks: plan.blocks }, settings.layers, settings.experts).map(({ file }) => file))
+  const selected = settings.layers === NO_LAYERS ? [] : selectBlocks({ config, blocks: plan.blocks }, settings.layers, settings.experts)
+  const wantedBlocks = new Set(selected.map(({ file }) => file))
   const wantsClient = settings.client ?? true
   const texts = promised == null ? await readTexts(source) : textsOf(promised.manifest)
   const outputs: Output[] = [

@@ -31,7 +31,7 @@ export function convertCommand (): Command {
     .requiredOption('--out <bundle dir>', 'where the bundle is written; a broken-off conversion goes on from where it was')
     .addOption(new Option('--quant <format>', 'how weights are stored: 4 or 8 bits in blocks of 32, half or full precision (default: q4, or that of --manifest)').choices(['q4', 'q8', 'f16', 'f32']))
     .option('--block-experts <n>', 'experts in a block, the unit that peers host (default: 16, or that of --manifest)', parse.count(1))
-    .option('--layers <ranges>', 'write the experts of these layers only, such as 0-3,7')
+    .option('--layers <ranges>', 'write the experts of these layers only, such as 0-3,7, or none')
     .option('--experts <ranges>', 'write these experts of each layer only, whole blocks such as 0-15')
     .option('--no-client', 'leave out the client part: embedding, attention, tokenizer')
     .option('--manifest <file>', 'manifest.json of the bundle that must come out, from its publisher or from a peer')
