@@ -5,7 +5,7 @@ import { LapProfile } from '../node/client/lap-profile.js'
 import { table, Terminal } from '../node/cli/terminal.js'
 import { SwarmClient, SwarmPeer, type WireDtype } from '../node/index.js'
 import type { WeightFormat } from '../model-tools/index.js'
-import { demoBundle, ROOT } from './demo-bundle.js'
+import { DEMO_CHECKPOINT, demoBundle } from './demo-bundle.js'
 
 // npm run accuracy: what quantised weights and short forms on the wire cost, against the f32 bundle all local.
 
@@ -28,7 +28,7 @@ const VARIANTS: Variant[] = [
 const PEER_LAYERS = ['0-3', '2-5', '0-1,4-5']
 const CHUNK = 64
 
-const reference = JSON.parse(readFileSync(join(ROOT, 'model-tools', 'demo-model', 'reference.json'), 'utf8')) as {
+const reference = JSON.parse(readFileSync(join(DEMO_CHECKPOINT, 'reference.json'), 'utf8')) as {
   prompts: Array<{ ids: number[], greedy_ids: number[] }>
   long: { ids: number[] }
 }

@@ -6,6 +6,9 @@ import { convertCheckpoint, type WeightFormat } from '../model-tools/index.js'
 /** Root of the checkout: scripts are run from dist/scripts. */
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
+/** The demo model as it would lie on a Hugging Face page. */
+export const DEMO_CHECKPOINT = join(ROOT, 'model-tools', 'demo-model')
+
 /** 32 experts make four blocks a layer, so that three peers can hold different, overlapping ones. */
 export const DEMO_BLOCK_EXPERTS = 8
 
@@ -14,7 +17,7 @@ export async function demoBundle (quant: WeightFormat, onProgress?: (done: numbe
   const out = join(ROOT, '.cache', `demo-${quant}`)
   if (existsSync(join(out, 'manifest.json'))) return out
   await convertCheckpoint({
-    checkpoint: join(ROOT, 'model-tools', 'demo-model'), out, quant, blockExperts: DEMO_BLOCK_EXPERTS, signal,
+    checkpoint: DEMO_CHECKPOINT, out, quant, blockExperts: DEMO_BLOCK_EXPERTS, signal,
     onProgress: ({ doneBytes, totalBytes }) => onProgress?.(doneBytes, totalBytes)
   })
   return out

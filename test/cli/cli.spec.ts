@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { demoBundle, ROOT } from '../../scripts/demo-bundle.js'
+import { DEMO_CHECKPOINT, demoBundle } from '../../scripts/demo-bundle.js'
 import { jsonLines, runCli } from '../fixtures/run-cli.js'
 import { reference } from '../fixtures/reference.js'
 
@@ -37,7 +37,7 @@ describe('the command line', function () {
 
   it('converts, and the bundle generates the reference\'s tokens without a swarm', async () => {
     const out = join(scratch, 'bundle')
-    const converted = await runCli(['convert', join(ROOT, 'model-tools', 'demo-model'), '--out', out, '--quant', 'f32', '--json'])
+    const converted = await runCli(['convert', DEMO_CHECKPOINT, '--out', out, '--quant', 'f32', '--json'])
     assert.equal(converted.code, 0, converted.stderr)
     assert.match(String(jsonLines(converted.stdout).at(-1)!.model), /^[0-9a-f]{64}$/)
     const { text, ids, greedy_ids: tokens, greedy_text: greedy } = reference.prompts[1]
