@@ -52,7 +52,7 @@ export async function convertCheckpoint (options: ConversionOptions): Promise<Bu
   const { checkpoint, out, signal } = options
   signal?.throwIfAborted()
   // What is a branch's tip today may not have been when the conversion began.
-  const source = await openCheckpoint(await ConversionJournal.pinned(out, checkpoint) ?? checkpoint)
+  const source = await openCheckpoint(await ConversionJournal.pinned(out, checkpoint) ?? checkpoint, signal)
   try {
     const conversion = await prepareConversion(source, options)
     signal?.throwIfAborted()

@@ -30,8 +30,10 @@ export class HubHttp {
   readonly #origin: string
   #hasAnswered = false
 
-  constructor (private readonly settings: HubSettings, private readonly repo: string, private readonly revision?: string) {
+  constructor (private readonly settings: HubSettings, private readonly repo: string, private readonly revision?: string, private readonly signal?: AbortSignal) {
     this.#origin = new URL(settings.endpoint).origin
+    if (signal?.aborted === true) this.#interrupt()
+    signal?.addEventListener('abort', this.#interrupt)
   }
 
   /**
@@ -68,8 +70,11 @@ export class HubHttp {
 
   /** Breaks off everything that is under way. */
   close (): void {
+    this.signal?.removeEventListener('abort', this.#interrupt)
     this.#closed.abort(new Error('The repository was closed'))
   }
+
+  readonly #interrupt = (): void => { this.#closed.abort(this.signal?.reason) }
 
   async #requestRange (file: RemoteFile, first: number, last: number, signal: AbortSignal): Promise<Response> {
     const { url, signed } = file

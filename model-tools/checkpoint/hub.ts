@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileDownloadInfo, modelInfo } from '@huggingface/hub'
+import { fileDownloadInfo, InvalidApiResponseFormatError, modelInfo } from '@huggingface/hub'
 import { ModelError } from '../errors.js'
 import { LocalFile, type CheckpointFolder, type RangeFile } from './folder.js'
 import { HubCache } from './hub-cache.js'
@@ -29,14 +29,14 @@ export function isHubSpec (text: string): boolean {
  * Xet client needs two more requests for each range and unpacks it on the cores that are to encode.
  *
  * Rejects with ModelError 'malformed' for another text than hf:owner/name[@revision], 'not-found' for a repository or revision that is not there, 'denied'
- * where a token or an accepted licence is missing, 'unreachable' when the network does not do.
+ * where a token or an accepted licence is missing, 'unreachable' when the network does not do, or with the signal's reason.
  */
-export async function openHubFolder (spec: string, settings?: HubSettings): Promise<CheckpointFolder> {
+export async function openHubFolder (spec: string, { settings, signal }: { settings?: HubSettings, signal?: AbortSignal } = {}): Promise<CheckpointFolder> {
   const match = SPEC.exec(spec)
   if (match == null) throw new ModelError('malformed', `"${spec}" names no repository; write for example hf:google/gemma-4-26B-A4B or hf:google/gemma-4-26B-A4B@main.`, { spec })
   const [, repo, revision = DEFAULT_REVISION] = match
   const used = settings ?? await hubSettings(process.env, async (ms, signal) => sleep(ms, undefined, { signal }))
-  const http = new HubHttp(used, repo, revision)
+  const http = new HubHttp(used, repo, revision, signal)
   const cache = new HubCache(used.cacheDir, repo)
   const commit = COMMIT.test(revision) ? revision : await resolveRevision(http, used, repo, revision)
   if (commit !== revision) await quietly(cache.storeRef(revision, commit))
@@ -54,7 +54,7 @@ async function understood<T> (endpoint: string, result: Promise<T>): Promise<T> 
   try {
     return await result
   } catch (cause) {
-    if (cause instanceof ModelError || cause instanceof NoSuchFile || !(cause instanceof Error)) throw cause
+    if (!(cause instanceof InvalidApiResponseFormatError || cause instanceof SyntaxError || cause instanceof TypeError)) throw cause
     throw new ModelError('unreachable', `${endpoint} does not answer as a Hugging Face Hub does (${cause.message}); check HF_ENDPOINT.`, { endpoint }, { cause })
   }
 }

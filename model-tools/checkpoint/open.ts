@@ -17,9 +17,11 @@ const PROJECTOR_FILE = /^mmproj/i
  * source.
  * Rejects with ModelError 'not-found' when there are no weights, 'malformed' when they are damaged, 'unsupported' when they are of a kind that
  * cannot be read, and as openHubFolder does.
+ *
+ * @param signal - breaks off requests to a server, also those of reads
  */
-export async function openCheckpoint (path: string): Promise<CheckpointSource> {
-  if (isHubSpec(path)) return openSafetensors(await openHubFolder(path))
+export async function openCheckpoint (path: string, signal?: AbortSignal): Promise<CheckpointSource> {
+  if (isHubSpec(path)) return openSafetensors(await openHubFolder(path, { signal }))
   const found = await stat(path).catch(() => undefined)
   if (found == null) throw new ModelError('not-found', `There is no checkpoint at ${path}; ${WHAT_TO_GIVE}.`, { path })
   if (found.isDirectory()) {

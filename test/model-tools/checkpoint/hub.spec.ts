@@ -40,7 +40,7 @@ describe('checkpoint/hub', () => {
   })
 
   async function folder (spec = `hf:${REPO}`): Promise<CheckpointFolder> {
-    const opened = await openHubFolder(spec, settings)
+    const opened = await openHubFolder(spec, { settings })
     open.push(opened)
     return opened
   }
@@ -144,6 +144,20 @@ describe('checkpoint/hub', () => {
   it('gives up sooner on a server that has never answered', async () => {
     settings = { ...settings, endpoint: 'http://127.0.0.1:9' }
     await assert.rejects(folder(), modelError('unreachable', 'http://127.0.0.1:9', '4 attempts'))
+  })
+
+  it('stops trying when it is interrupted', async () => {
+    const abort = new AbortController()
+    server.fault = (_, response) => {
+      refuse(response, 503)
+      return true
+    }
+    const sleep: HubSettings['sleep'] = async (_, signal) => {
+      abort.abort(new Error('enough'))
+      signal.throwIfAborted()
+    }
+    await assert.rejects(openHubFolder(`hf:${REPO}`, { settings: { ...settings, sleep }, signal: abort.signal }), { message: 'enough' })
+    assert.equal(server.requests.length, 1)
   })
 
   it('refuses other bytes than were asked for', async () => {

@@ -57,7 +57,7 @@ describe('synth', () => {
 
   it('writes a safetensors checkpoint with the tensors of the demo model', async () => {
     const path = await make({ format: 'safetensors' })
-    const [source, demo] = await Promise.all([path, DEMO_MODEL].map(openCheckpoint))
+    const [source, demo] = await Promise.all([path, DEMO_MODEL].map(async place => openCheckpoint(place)))
     try {
       assert.deepEqual(shapes(source), shapes(demo))
       assert.ok([...source.tensors.values()].every(({ dtype }) => dtype === 'BF16'))
