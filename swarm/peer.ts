@@ -1,3 +1,4 @@
+import type { CID } from 'multiformats/cid'
 import * as limits from './constants.js'
 import { Announcer } from './directory/announce.js'
 import { ManifestServer } from './directory/manifest-protocol.js'
@@ -32,6 +33,11 @@ export interface ServeExpertsInit {
 export interface ServingPeer {
   /** Since the start. */
   readonly counters: Readonly<ServiceCounters>
+  /**
+   * Serves these blocks instead from now on, and says so: returns when their provider records are on the DHT. Clients see it with their next
+   * manifest; until then they get 'not-hosted' for what fell away and ask a replica. Throws SwarmError 'bad-argument' like `serveExperts`.
+   */
+  setBlocks: (blocks: HostedBlock[]) => Promise<void>
   /** Finishes the requests in flight, refuses new ones, withdraws the announcement. The host goes on. */
   stop: () => Promise<void>
 }
@@ -46,21 +52,28 @@ export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer
   checkOwnBlocks(blocks, experts, layers)
   const wires = init.wires ?? ['fp32', 'fp16', 'int8']
   const onEvent = init.onEvent ?? (() => {})
+  let hosted = blocks
   const service = new ExpertService({ libp2p, modelId, hiddenSize, experts, layers, blocks, wires, compute, onEvent })
   const ttlMs = (init.manifestIntervalMs ?? limits.MANIFEST_INTERVAL_MS) * limits.MANIFEST_MISSES
   const manifest = new ManifestServer({
     libp2p,
     privateKey,
-    manifest: { modelId, blocks, wires, version, ttlMs },
-    current: () => ({ load: compute.load, capacity: compute.capacity })
+    manifest: { modelId, wires, version, ttlMs },
+    current: () => ({ blocks: hosted, load: compute.load, capacity: compute.capacity })
   })
-  const keys = [modelKey(modelId), ...new HostedExperts(blocks, experts).layers.map(layer => layerKey(modelId, layer))]
-  const announcer = new Announcer({ dht: libp2p.services.dht, keys, onEvent })
+  const keysOf = (served: HostedBlock[]): CID[] => [modelKey(modelId), ...new HostedExperts(served, experts).layers.map(layer => layerKey(modelId, layer))]
+  const announcer = new Announcer({ dht: libp2p.services.dht, keys: keysOf(blocks), onEvent })
   await service.start()
   await manifest.start()
   await announcer.start()
   return {
     get counters () { return service.counters },
+    setBlocks: async next => {
+      checkOwnBlocks(next, experts, layers)
+      hosted = next
+      service.setBlocks(next)
+      await announcer.setKeys(keysOf(next))
+    },
     stop: async () => {
       // Out of sight first, so that clients plan without this peer while it finishes what it has.
       await manifest.stop()

@@ -7,6 +7,7 @@ import type { OnSwarmEvent } from '../events.js'
 
 export interface AnnouncerInit {
   dht: KadDHT
+  /** The first ones. */
   keys: readonly CID[]
   onEvent: OnSwarmEvent
 }
@@ -17,6 +18,7 @@ export interface AnnouncerInit {
  */
 export class Announcer {
   readonly #init: AnnouncerInit
+  #keys: readonly CID[]
   readonly #stopped = new AbortController()
   #unlisten: (() => void) | undefined
   #timer: NodeJS.Timeout | undefined
@@ -24,12 +26,13 @@ export class Announcer {
 
   constructor (init: AnnouncerInit) {
     this.#init = init
+    this.#keys = init.keys
   }
 
   /** Returns when all keys are announced, at most ANNOUNCE_TIMEOUT_MS. A host that is alone keeps its records itself and is done at once. */
   async start (): Promise<void> {
     this.#unlisten = onRoutingTableGrowth(this.#init.dht, () => { this.#announceSoon() })
-    await this.#announce()
+    await this.#announce(this.#keys)
   }
 
   /** No more renewals: the records of others expire. */
@@ -38,7 +41,16 @@ export class Announcer {
     this.#unlisten?.()
     clearTimeout(this.#timer)
     await this.#running
-    for (const key of this.#init.keys) await this.#init.dht.cancelReprovide(key)
+    for (const key of this.#keys) await this.#init.dht.cancelReprovide(key)
+  }
+
+  /** Announces these instead; returns when the new ones are announced. Records of those that fall away expire. */
+  async setKeys (keys: readonly CID[]): Promise<void> {
+    const before = this.#keys
+    const named = (among: readonly CID[], key: CID): boolean => among.some(other => other.equals(key))
+    this.#keys = keys
+    for (const key of before) if (!named(keys, key)) await this.#init.dht.cancelReprovide(key)
+    await this.#announce(keys.filter(key => !named(before, key)))
   }
 
   #announceSoon (): void {
@@ -47,15 +59,15 @@ export class Announcer {
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => {
       // One at a time; the table may have grown during the last one, so it is not skipped.
-      this.#running = (this.#running ?? Promise.resolve()).then(async () => { await this.#announce() })
+      this.#running = (this.#running ?? Promise.resolve()).then(async () => { await this.#announce(this.#keys) })
     }, limits.ANNOUNCE_SETTLE_MS)
   }
 
-  async #announce (): Promise<void> {
-    if (this.#stopped.signal.aborted) return
+  async #announce (keys: readonly CID[]): Promise<void> {
+    if (this.#stopped.signal.aborted || keys.length === 0) return
     const startedAt = performance.now()
     const signal = querySignal([this.#stopped.signal], limits.ANNOUNCE_TIMEOUT_MS)
-    const open = [...this.#init.keys]
+    const open = [...keys]
     const failures: unknown[] = []
     await Promise.all(Array.from({ length: limits.ANNOUNCE_PARALLEL }, async () => {
       for (let key = open.shift(); key != null; key = open.shift()) {
@@ -71,6 +83,6 @@ export class Announcer {
     if (failures.length > 0) {
       onEvent({ type: 'announce-failed', keys: failures.length, reason: failures[0] instanceof Error ? failures[0].name : 'unknown' })
     }
-    onEvent({ type: 'announced', keys: this.#init.keys.length - failures.length, tookMs: performance.now() - startedAt })
+    onEvent({ type: 'announced', keys: keys.length - failures.length, tookMs: performance.now() - startedAt })
   }
 }

@@ -13,8 +13,9 @@ export interface ManifestServerInit {
   libp2p: Pick<Libp2p, 'handle' | 'unhandle'>
   privateKey: PrivateKey
   /** What of the manifest does not change. */
-  manifest: Omit<PeerManifest, 'load' | 'capacity' | 'sequence' | 'issuedAtMs'>
-  current: () => { load: number, capacity: number }
+  manifest: Omit<PeerManifest, 'blocks' | 'load' | 'capacity' | 'sequence' | 'issuedAtMs'>
+  /** Asked whenever a manifest is signed. */
+  current: () => Pick<PeerManifest, 'blocks' | 'load' | 'capacity'>
 }
 
 /** Answers the manifest protocol. Signs at most once per MANIFEST_RESEAL_MS, however often it is asked. */

@@ -21,7 +21,7 @@ export interface ExpertServiceInit {
 /** What all streams of a peer share: the model, and what may be in memory at a time. */
 export interface ServiceState {
   readonly init: ExpertServiceInit
-  readonly hosted: HostedExperts
+  hosted: HostedExperts
   readonly counters: ServiceCounters
   draining: boolean
   requestsInFlight: number
@@ -58,6 +58,11 @@ export class ExpertService {
 
   get counters (): Readonly<ServiceCounters> {
     return this.#state.counters
+  }
+
+  /** From now on serves these instead. Requests in flight go on. */
+  setBlocks (blocks: HostedBlock[]): void {
+    this.#state.hosted = new HostedExperts(blocks, this.#state.init.experts)
   }
 
   async start (): Promise<void> {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { isSwarmError } from '../../swarm/errors.js'
 import type { SwarmEvent } from '../../swarm/events.js'
+import { SwarmInspector } from '../../swarm/inspect.js'
 import { serveExperts } from '../../swarm/peer.js'
 import { batchOf } from './fixtures/batches.js'
 import { expectedSum, FakeCompute } from './fixtures/fake-compute.js'
@@ -49,5 +50,23 @@ describe('serving experts', () => {
     assert.deepEqual(after.sum, expectedSum(batch))
     assert.equal(stopping.serving.counters.requests, 1)
     assert.equal(replica.serving.counters.requests, 1)
+  })
+
+  it('changes its blocks while it serves: clients, records and manifest follow', async () => {
+    const moving = await swarm.peer(slice(0, 4), new FakeCompute())
+    const { dispatcher, ready, coverage } = await swarm.connect({ patienceMs: 5_000 })
+    await swarm.sessions([moving])
+    const held = (): number[] => coverage().map(({ replicas }) => replicas.lastIndexOf(1))
+    assert.deepEqual(held(), [3, 3])
+    await moving.serving.setBlocks([...slice(0, 8)])
+    await ready({ timeoutMs: 5_000 })
+    const batch = batchOf(1, MODEL.hiddenSize, [[1, 7]])
+    assert.deepEqual((await dispatcher.dispatch(batch)).sum, expectedSum(batch))
+    const inspector = new SwarmInspector(await swarm.join('client'))
+    const named = async (layer: number): Promise<boolean> => (await inspector.providers(MODEL.modelId, layer)).some(({ peerId, manifest }) => peerId === moving.host.peerId && manifest != null)
+    assert.equal(await named(1), true)
+    await moving.serving.setBlocks([{ layer: 0, firstExpert: 0, experts: 8 }])
+    await assert.rejects(dispatcher.dispatch(batch), error => isSwarmError(error, 'experts-unavailable'))
+    await assert.rejects(moving.serving.setBlocks([]), error => isSwarmError(error, 'bad-argument'))
   })
 })
