@@ -142,8 +142,10 @@ describe('checkpoint/hub', () => {
   })
 
   it('gives up sooner on a server that has never answered', async () => {
-    settings = { ...settings, endpoint: 'http://127.0.0.1:9' }
-    await assert.rejects(folder(), modelError('unreachable', 'http://127.0.0.1:9', '4 attempts'))
+    const gone = await startHubServer(DEMO_MODEL)
+    await gone.close()
+    settings = { ...settings, endpoint: gone.endpoint }
+    await assert.rejects(folder(), modelError('unreachable', gone.endpoint, '4 attempts', 'ECONNREFUSED'))
   })
 
   it('stops trying when it is interrupted', async () => {
