@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { convertCheckpoint, type WeightFormat } from '../model-tools/index.js'
+import { Bundle, convertCheckpoint, ModelError, type WeightFormat } from '../model-tools/index.js'
 
 /** Root of the checkout: scripts are run from dist/scripts. */
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -15,7 +15,13 @@ export const DEMO_BLOCK_EXPERTS = 8
 /** The demo model's bundle in .cache, converted on first use. Returns its directory. */
 export async function demoBundle (quant: WeightFormat, onProgress?: (done: number, total: number) => void, signal?: AbortSignal): Promise<string> {
   const out = join(ROOT, '.cache', `demo-${quant}`)
-  if (existsSync(join(out, 'manifest.json'))) return out
+  try {
+    return (await Bundle.open(out)).dir
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error
+    // Not there yet, or of an older version of the format.
+    if (error.code !== 'not-found') await rm(out, { recursive: true })
+  }
   await convertCheckpoint({
     checkpoint: DEMO_CHECKPOINT, out, quant, blockExperts: DEMO_BLOCK_EXPERTS, signal,
     onProgress: ({ doneBytes, totalBytes }) => onProgress?.(doneBytes, totalBytes)

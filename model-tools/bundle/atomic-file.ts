@@ -1,13 +1,7 @@
-import { createHash } from 'node:crypto'
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { ModelError } from '../errors.js'
-
-export interface FileDigest {
-  /** Lowercase hex. */
-  sha256: string
-  bytes: number
-}
+import { type FileDigest, FileHash } from './file-hash.js'
 
 /** Added to the name of a file that is not whole yet. */
 export const PARTIAL = '.partial'
@@ -16,34 +10,33 @@ const ZEROS = new Uint8Array(64 * 1024)
 
 /** A byte stream that is hashed as it goes by, and written where there is a file. */
 export class DigestSink {
-  readonly #hash = createHash('sha256')
-  #position = 0
+  readonly #hash = new FileHash()
 
   constructor (private readonly handle?: FileHandle) {}
 
   /** Bytes so far. */
   get position (): number {
-    return this.#position
+    return this.#hash.bytes
   }
 
   async write (bytes: Uint8Array): Promise<void> {
+    const position = this.position
     this.#hash.update(bytes)
     let done = 0
     while (this.handle != null && done < bytes.length) {
-      const { bytesWritten } = await this.handle.write(bytes, done, bytes.length - done, this.#position + done)
+      const { bytesWritten } = await this.handle.write(bytes, done, bytes.length - done, position + done)
       done += bytesWritten
     }
-    this.#position += bytes.length
   }
 
   /** Fills with zeros up to `offset`. */
   async padTo (offset: number): Promise<void> {
-    while (this.#position < offset) await this.write(ZEROS.subarray(0, Math.min(ZEROS.length, offset - this.#position)))
+    while (this.position < offset) await this.write(ZEROS.subarray(0, Math.min(ZEROS.length, offset - this.position)))
   }
 
   /** Ends the stream. */
   digest (): FileDigest {
-    return { sha256: this.#hash.digest('hex'), bytes: this.#position }
+    return this.#hash.digest()
   }
 }
 

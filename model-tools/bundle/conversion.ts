@@ -4,7 +4,7 @@ import { architectureOfCheckpoint } from '../architectures/index.js'
 import type { CheckpointSource } from '../checkpoint/source.js'
 import { ModelError } from '../errors.js'
 import { parseJson } from '../fields.js'
-import type { FileDigest } from './atomic-file.js'
+import { digestBytes, type FileDigest } from './file-hash.js'
 import { canonicalJson } from './canonical-json.js'
 import { planConversion, type ConversionPlan, type FilePlan } from './conversion-plan.js'
 import type { BundleManifest, ModelConfig, WeightFormat } from './manifest.js'
@@ -107,7 +107,7 @@ async function readTexts (source: CheckpointSource): Promise<Map<string, FileDig
   const texts = new Map<string, FileDigest>()
   for (const name of TEXT_FILES) {
     const bytes = name === TEXT_FILES[0] ? await readText(source, name) : await source.sideFile(name)
-    if (bytes != null) texts.set(name, { sha256: createHash('sha256').update(bytes).digest('hex'), bytes: bytes.length })
+    if (bytes != null) texts.set(name, digestBytes(bytes))
   }
   return texts
 }

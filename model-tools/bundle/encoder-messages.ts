@@ -1,6 +1,6 @@
 import type { CheckpointTensor } from '../checkpoint/source.js'
 import { ModelError, type ModelErrorCode } from '../errors.js'
-import type { FileDigest, FileTarget } from './atomic-file.js'
+import type { FileDigest, FileTarget } from './file-hash.js'
 import type { FilePlan } from './conversion-plan.js'
 
 /** A file that an encoder is to make. */

@@ -1,10 +1,11 @@
 import { appendFile, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Fields } from '../fields.js'
-import { writeAtomically, type FileDigest } from './atomic-file.js'
+import { writeAtomically } from './atomic-file.js'
+import type { FileDigest } from './file-hash.js'
 
 /** Raise the number when the same checkpoint and settings give other bytes than before. */
-const FORMAT = 'moeswarm-conversion/1'
+const FORMAT = 'moeswarm-conversion/2'
 export const JOURNAL_FILE = 'conversion.journal'
 
 /** What a conversion is of: one that goes on must be of the same. */
@@ -43,7 +44,8 @@ export class ConversionJournal {
         const file = line?.get('file')
         const sha256 = line?.get('sha256')
         const bytes = line?.get('bytes')
-        if (typeof file === 'string' && typeof sha256 === 'string' && typeof bytes === 'number') finished.set(file, { sha256, bytes })
+        const chunks = line?.get('chunks')
+        if (typeof file === 'string' && typeof sha256 === 'string' && typeof bytes === 'number' && isStrings(chunks)) finished.set(file, { sha256, bytes, chunks })
       }
     }
     return { finished, stale }
@@ -66,6 +68,10 @@ export class ConversionJournal {
 async function readLines (dir: string): Promise<Array<Fields | undefined> | undefined> {
   const text = await readFile(join(dir, JOURNAL_FILE), 'utf8').catch(() => undefined)
   return text?.split('\n').map(parseLine)
+}
+
+function isStrings (value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(item => typeof item === 'string')
 }
 
 /** Undefined for a line that was cut off. */

@@ -3,12 +3,15 @@ import { ModelError } from '../errors.js'
 import { Fields, parseJson } from '../fields.js'
 import { dataBytes, scaleBytes, WEIGHT_FORMATS } from '../quantize/rows.js'
 import { canonicalJson } from './canonical-json.js'
+import { FILE_CHUNK_BYTES } from './file-hash.js'
 import { expertLayout } from './layout.js'
 import {
   TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type ModelConfig, type TensorEntry, type WeightFormat
 } from './manifest.js'
 
 /** No segment starts with a dot, so no path leaves the bundle; and no partial or hidden file is one of a bundle. */
+const SHA256 = /^[0-9a-f]{64}$/
+
 const FILE_NAME = /^(client|experts|text)(\/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){1,4}$/
 /** Far above any model; bounds what one number in a manifest can make a reader allocate. */
 const MAX_SIZE = 2 ** 31 - 1
@@ -92,8 +95,13 @@ function parseFiles (fields: Fields): BundleManifest['files'] {
     if (!FILE_NAME.test(name)) throw fields.error(name, 'is no name that a file of a bundle can have')
     const file = fields.object(name)
     const sha256 = file.string('sha256')
-    if (!/^[0-9a-f]{64}$/.test(sha256)) throw file.error('sha256', 'must be 64 lowercase hex digits')
-    files[name] = { sha256, bytes: file.integer('bytes', 0) }
+    if (!SHA256.test(sha256)) throw file.error('sha256', 'must be 64 lowercase hex digits')
+    const bytes = file.integer('bytes', 0)
+    const chunks = file.get('chunks')
+    if (!Array.isArray(chunks) || chunks.length !== Math.ceil(bytes / FILE_CHUNK_BYTES) || !chunks.every((chunk): chunk is string => typeof chunk === 'string' && SHA256.test(chunk))) {
+      throw file.error('chunks', `must be the sha256 of each ${FILE_CHUNK_BYTES} bytes`)
+    }
+    files[name] = { sha256, bytes, chunks }
     file.end()
   }
   return files

@@ -1,3 +1,5 @@
+import type { FileDigest } from './file-hash.js'
+
 /** How a weight matrix is stored. Blocks run along the input dimension, 32 values each; q4/q8 as ORT's MatMulNBits wants them. */
 export type WeightFormat = 'f32' | 'f16' | 'q8' | 'q4'
 
@@ -77,7 +79,7 @@ export interface BundleManifest {
   quant: WeightFormat
   blockExperts: number
   /** Every file of the bundle but the manifest: path with forward slashes -> digest. */
-  files: Record<string, { sha256: string, bytes: number }>
+  files: Record<string, FileDigest>
   /** Tensors of the client part by our own name, see CLIENT_TENSORS in architectures/gemma4.ts. */
   tensors: Record<string, TensorEntry>
   blocks: BlockEntry[]
