@@ -1,6 +1,7 @@
 import type { CheckpointTensor } from '../checkpoint/source.js'
 import { ModelError, type ModelErrorCode } from '../errors.js'
-import type { FileDigest, FileTarget } from './file-hash.js'
+import type { FileTarget } from './atomic-file.js'
+import type { FileDigest } from './file-hash.js'
 import type { FilePlan } from './conversion-plan.js'
 
 /** A file that an encoder is to make. */

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import type { CheckpointSource, CheckpointTensor } from '../checkpoint/source.js'
-import type { FileDigest, FileTarget } from './file-hash.js'
+import type { FileTarget } from './atomic-file.js'
+import type { FileDigest } from './file-hash.js'
 import type { FilePlan } from './conversion-plan.js'
 import { receiveError, sendError, type FromEncoder, type ToEncoder } from './encoder-messages.js'
 

@@ -6,7 +6,7 @@ import { canonicalJson } from './canonical-json.js'
 import { FILE_CHUNK_BYTES } from './file-hash.js'
 import { expertLayout } from './layout.js'
 import {
-  TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type ModelConfig, type TensorEntry, type WeightFormat
+  ARCHITECTURE_NAMES, TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type ModelConfig, type TensorEntry, type WeightFormat
 } from './manifest.js'
 
 /** No segment starts with a dot, so no path leaves the bundle; and no partial or hidden file is one of a bundle. */
@@ -43,9 +43,11 @@ function parseModelConfig (fields: Fields): ModelConfig {
   const attention = fields.object('attention')
   const sampling = fields.object('sampling')
   const vocabSize = fields.integer('vocabSize', 1, MAX_SIZE)
-  const experts = fields.integer('experts', 1, 65_535)
+  const architecture = fields.oneOf('architecture', ARCHITECTURE_NAMES)
+  const { router, dense } = architectureOf({ architecture }).layer
+  const experts = fields.integer('experts', 1, router == null ? 1 : 65_535)
   const config: ModelConfig = {
-    architecture: fields.oneOf('architecture', ['gemma4']),
+    architecture,
     vocabSize,
     hiddenSize: fields.integer('hiddenSize', 1, MAX_SIZE),
     layerTypes: fields.array('layerTypes').map(type => {
@@ -54,7 +56,7 @@ function parseModelConfig (fields: Fields): ModelConfig {
     }),
     attention: { sliding: parseAttention(attention.object('sliding')), full: parseAttention(attention.object('full')) },
     slidingWindow: fields.integer('slidingWindow', 1, MAX_SIZE),
-    denseIntermediateSize: fields.integer('denseIntermediateSize', 1, MAX_SIZE),
+    denseIntermediateSize: dense == null ? fields.integer('denseIntermediateSize', 0, 0) : fields.integer('denseIntermediateSize', 1, MAX_SIZE),
     experts,
     topK: fields.integer('topK', 1, experts),
     expertIntermediateSize: fields.integer('expertIntermediateSize', 1, MAX_SIZE),
@@ -75,13 +77,18 @@ function parseModelConfig (fields: Fields): ModelConfig {
 }
 
 function parseAttention (fields: Fields): AttentionConfig {
-  const parsed = {
+  const parsed: AttentionConfig = {
     heads: fields.integer('heads', 1, MAX_SIZE),
     kvHeads: fields.integer('kvHeads', 1, MAX_SIZE),
     headDim: fields.integer('headDim', 2, MAX_SIZE),
     ropeTheta: fields.number('ropeTheta', 1, 1e12),
     rotaryFactor: fields.number('rotaryFactor', 0, 1),
     valueFromKey: fields.boolean('valueFromKey')
+  }
+  for (const key of ['queryScale', 'ropeDivisor'] as const) {
+    if (!fields.has(key)) continue
+    parsed[key] = fields.number(key, 0, 1e6)
+    if (parsed[key] === 0 || parsed[key] === 1) throw fields.error(key, 'must be above 0 and, where it is 1, absent')
   }
   if (parsed.heads % parsed.kvHeads !== 0) throw fields.error('heads', 'must be a multiple of kvHeads')
   if (parsed.headDim % 2 !== 0) throw fields.error('headDim', 'must be even')

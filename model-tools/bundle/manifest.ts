@@ -8,6 +8,10 @@ export const QUANT_BLOCK = 32
 
 export type LayerType = 'sliding' | 'full'
 
+/** Model families that can be converted and run; each has its module in architectures/. */
+export const ARCHITECTURE_NAMES = ['gemma3', 'gemma4'] as const
+export type ArchitectureName = typeof ARCHITECTURE_NAMES[number]
+
 /** Attention geometry of one layer type. */
 export interface AttentionConfig {
   heads: number
@@ -19,17 +23,26 @@ export interface AttentionConfig {
   rotaryFactor: number
   /** Layers without v_proj: V is the raw output of k_proj, before k_norm and rope. */
   valueFromKey: boolean
+  /**
+   * Scores are multiplied by this. Absent where it is 1, never 1: one model has one form, and forms that were there before this
+   * field keep their id.
+   */
+  queryScale?: number
+  /** Rotary frequencies are divided by this, for contexts longer than those first trained on ("linear" scaling). Absent where it is 1. */
+  ropeDivisor?: number
 }
 
 /** What the client and the peers need to know of a model, in our own terms. Sizes are counts of values. */
 export interface ModelConfig {
-  architecture: 'gemma4'
+  architecture: ArchitectureName
   vocabSize: number
   hiddenSize: number
   layerTypes: LayerType[]
   attention: Record<LayerType, AttentionConfig>
   slidingWindow: number
+  /** Of the MLP beside the experts; 0 in architectures without one. */
   denseIntermediateSize: number
+  /** 1 in dense models: the MLP of a layer is its one expert, which every token chooses. */
   experts: number
   topK: number
   expertIntermediateSize: number
@@ -80,7 +93,7 @@ export interface BundleManifest {
   blockExperts: number
   /** Every file of the bundle but the manifest: path with forward slashes -> digest. */
   files: Record<string, FileDigest>
-  /** Tensors of the client part by our own name, see CLIENT_TENSORS in architectures/gemma4.ts. */
+  /** Tensors of the client part by our own name, see architectures/tensors.ts. */
   tensors: Record<string, TensorEntry>
   blocks: BlockEntry[]
 }
