@@ -205,13 +205,21 @@ export const BLOCKS_PATIENCE_MS = 15_000
 export const BLOCKS_MAX_COPIES = 2
 
 // Placement.
-/** Between two moves of a peer, and the spread of the delay before one: a block of 54 MB takes 10 s at 50 Mbit/s. */
+/** Between two moves of a peer at least, and at most twice this: a block of 54 MB takes 10 s at 50 Mbit/s. */
 export const PLACEMENT_HOLD_MS = 60_000
-/** Holes stop the model, so they are filled sooner; the spread keeps most volunteers from filling the same. */
-export const PLACEMENT_HOLE_SPREAD_MS = 10_000
+/**
+ * How long one peer, of all, may move to a block. In the first half it may begin, in the second what it has begun becomes visible to the others:
+ * without turns, all volunteers run to the same blocks, and away again.
+ */
+export const PLACEMENT_TURN_MS = 60_000
+/** Holes stop the model: shorter turns. */
+export const PLACEMENT_HOLE_TURN_MS = 20_000
 /** Blocks exchanged at a time: a moving peer still serves most of what it had. */
 export const PLACEMENT_MAX_MOVES = 4
-/** A block is worth moving away from when it is covered this many times better than another: in a balanced swarm nothing moves. */
-export const PLACEMENT_MIN_RATIO = 1.5
+/**
+ * A block is given up for another when it is covered this many times better even then: nearly as well covered is well enough, and in a
+ * balanced swarm nothing moves.
+ */
+export const PLACEMENT_MIN_RATIO = 1.25
 /** A replica weighs the square root of its capacity, up to this: a fast peer adds speed, but the block leaves with it all the same. */
 export const PLACEMENT_MAX_WEIGHT = 4

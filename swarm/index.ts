@@ -28,3 +28,7 @@ export type {
   ServeBlocksInit, ServingBlocks, SinkFile
 } from './blocks/interface.js'
 export { BLOCK_CHUNK_BYTES } from './constants.js'
+export { planPlacement } from './selection/placement.js'
+export type {
+  BlockHolder, PlacementBlock, PlacementInput, PlacementPlan, PlacementReason, PlacementRest, PlacementState
+} from './selection/placement.js'
