@@ -11,7 +11,7 @@ export {
   QUANT_BLOCK, TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type LayerType, type ModelConfig, type TensorEntry, type WeightFormat
 } from './bundle/manifest.js'
 export { attentionGraph, denseMlpGraph, expertGraph, headGraph, type TensorLookup } from './graphs/index.js'
-export { CLIENT_TENSORS, LAYER_TENSORS, type ClientTensorName, type LayerTensorName } from './architectures/gemma4.js'
+export { CLIENT_TENSORS, LAYER_TENSORS, type ClientTensorName, type LayerTensorName } from './architectures/tensors.js'
 export { attentionRows } from './architectures/architecture.js'
 export { openCheckpoint } from './checkpoint/open.js'
 export { readValues, type CheckpointSource, type CheckpointTensor } from './checkpoint/source.js'

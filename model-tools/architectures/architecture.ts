@@ -1,5 +1,6 @@
 import type { LayerType, ModelConfig, WeightFormat } from '../bundle/manifest.js'
 import type { Fields } from '../fields.js'
+import type { LayerMath } from './layer-math.js'
 
 /** A checkpoint tensor that is needed, named without the checkpoint's prefix. */
 export interface SourceTensor {
@@ -16,17 +17,22 @@ export interface ClientTensorPlan {
   format: WeightFormat
   shape: number[]
   sources: SourceTensor[]
+  /** Added to every value, in float32: what an architecture's norms add to their weights. 0 for none. */
+  offset: number
 }
 
-/** Where the experts of a layer come from; the outermost dimension of both is the expert. */
+/**
+ * Where the matrices of one expert come from: the rows of their sources, one after the other. A source with two dimensions is this
+ * expert's alone; one with three holds all experts of the layer, along the outermost.
+ */
 export interface ExpertSources {
-  /** [experts, 2 * intermediate, hidden]: gate rows, then up rows. */
-  gateUp: SourceTensor
-  /** [experts, hidden, intermediate] */
-  down: SourceTensor
+  /** [2 * intermediate, hidden] in all: gate rows, then up rows. */
+  gateUp: SourceTensor[]
+  /** [hidden, intermediate] in all. */
+  down: SourceTensor[]
 }
 
-/** What there is to know of one model family: its config, and which of its tensors is which of ours. */
+/** What there is to know of one model family: its config, which of its tensors is which of ours, and what its layers compute. */
 export interface Architecture {
   /** `model_type` values of config.json. */
   readonly modelTypes: readonly string[]
@@ -39,9 +45,10 @@ export interface Architecture {
   parseConfig: (config: unknown, generation: unknown) => ModelConfig
   /** In the order in which they lie in their files; tensors of one file are neighbours. */
   clientTensors: (config: ModelConfig, quant: WeightFormat) => ClientTensorPlan[]
-  expertSources: (config: ModelConfig, layer: number) => ExpertSources
+  expertSources: (config: ModelConfig, layer: number, expert: number) => ExpertSources
   /** True for tensors, named without prefix, that a text model does not need. */
   isIgnored: (name: string) => boolean
+  readonly layer: LayerMath
   /** How GGUF files hold it; absent where none do. */
   readonly gguf?: GgufForm
 }

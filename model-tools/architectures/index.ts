@@ -1,11 +1,12 @@
-import type { ModelConfig } from '../bundle/manifest.js'
+import type { ArchitectureName, ModelConfig } from '../bundle/manifest.js'
 import { ModelError } from '../errors.js'
 import { Fields } from '../fields.js'
 import type { Architecture, GgufForm } from './architecture.js'
+import { gemma3 } from './gemma3.js'
 import { gemma4 } from './gemma4.js'
 
 /** Every architecture that can be converted and run, by the name that manifests use. */
-const ARCHITECTURES: Record<ModelConfig['architecture'], Architecture> = { gemma4 }
+const ARCHITECTURES: Record<ArchitectureName, Architecture> = { gemma3, gemma4 }
 
 export function architectureOf (config: Pick<ModelConfig, 'architecture'>): Architecture {
   return ARCHITECTURES[config.architecture]

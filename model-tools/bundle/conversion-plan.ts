@@ -13,11 +13,19 @@ export interface RowRange {
   columns: number
 }
 
-/** One file of weights: its tensors in the order of their offsets, each with the rows that make it up. */
+/** One tensor of a file, and the rows that make it up. */
+export interface PartPlan {
+  entry: TensorEntry
+  sources: RowRange[]
+  /** Added to every value. */
+  offset: number
+}
+
+/** One file of weights: its tensors in the order in which they lie in it. */
 export interface FilePlan {
   file: string
   bytes: number
-  parts: Array<{ entry: TensorEntry, sources: RowRange[] }>
+  parts: PartPlan[]
 }
 
 export interface ConversionPlan {
@@ -35,33 +43,39 @@ export function planConversion (source: CheckpointSource, architecture: Architec
   requireQuantizable(config, quant)
   const prefix = choosePrefix(source, architecture)
   const clientPlans = architecture.clientTensors(config, quant)
-  const expertPlans = config.layerTypes.map((_, layer) => architecture.expertSources(config, layer))
-  requireTensors(source, prefix, architecture, [...clientPlans.flatMap(plan => plan.sources), ...expertPlans.flatMap(({ gateUp, down }) => [gateUp, down])])
+  requireTensors(source, prefix, architecture, [...clientPlans.flatMap(plan => plan.sources), ...config.layerTypes.flatMap((_, layer) => expertTensors(architecture, config, layer))])
 
   const files = new Map<string, FilePlan>()
   const tensors: Record<string, TensorEntry> = {}
-  for (const { name, file, format, shape, sources } of clientPlans) {
+  for (const { name, file, format, shape, sources, offset } of clientPlans) {
     const plan = files.get(file) ?? { file, bytes: 0, parts: [] }
     const { entry, end } = placeTensor(file, format, shape, align(plan.bytes))
-    plan.parts.push({ entry, sources: sources.map(({ name, shape }) => wholeTensor(prefix + name, shape)) })
+    plan.parts.push({ entry, sources: sources.map(({ name, shape }) => wholeTensor(prefix + name, shape)), offset })
     plan.bytes = end
     files.set(file, plan)
     tensors[name] = entry
   }
   const blocks = blocksOf(config, blockExperts)
   for (const { layer, firstExpert, experts, file } of blocks) {
-    const { gateUp, down } = expertPlans[layer]
     const layout = expertLayout(config, quant, experts, file, firstExpert)
     files.set(file, {
       file,
       bytes: layout.bytes,
-      parts: layout.experts.flatMap(entry => [
-        { entry: entry.gateUp, sources: [expertSlice(prefix, gateUp, entry.expert)] },
-        { entry: entry.down, sources: [expertSlice(prefix, down, entry.expert)] }
-      ])
+      parts: layout.experts.flatMap(entry => {
+        const { gateUp, down } = architecture.expertSources(config, layer, entry.expert)
+        const rows = (sources: SourceTensor[]): RowRange[] => sources.map(tensor => expertRows(prefix, tensor, entry.expert))
+        return [{ entry: entry.gateUp, sources: rows(gateUp), offset: 0 }, { entry: entry.down, sources: rows(down), offset: 0 }]
+      })
     })
   }
   return { files: [...files.values()], tensors, blocks }
+}
+
+/** The tensors that the experts of a layer are made of, each once. */
+export function expertTensors (architecture: Architecture, config: ModelConfig, layer: number): SourceTensor[] {
+  const all = Array.from({ length: config.experts }, (_, expert) => architecture.expertSources(config, layer, expert))
+  // A tensor that holds all experts is a source of each.
+  return [...new Map(all.flatMap(({ gateUp, down }) => [...gateUp, ...down]).map(tensor => [tensor.name, tensor])).values()]
 }
 
 /** Blocks of 32 lie along the inputs of a matrix, so every input size must be a multiple of 32. */
@@ -118,6 +132,7 @@ function wholeTensor (name: string, shape: number[]): RowRange {
   return { name, firstRow: 0, rows, columns }
 }
 
-function expertSlice (prefix: string, { name, shape: [, rows, columns] }: SourceTensor, expert: number): RowRange {
-  return { name: prefix + name, firstRow: expert * rows, rows, columns }
+function expertRows (prefix: string, { name, shape }: SourceTensor, expert: number): RowRange {
+  const [rows, columns] = shape.slice(-2)
+  return { name: prefix + name, firstRow: shape.length === 3 ? expert * rows : 0, rows, columns }
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { open, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ClientTensorName } from '../architectures/gemma4.js'
+import type { ClientTensorName } from '../architectures/tensors.js'
 import { ModelError } from '../errors.js'
 import type { EncodedRows } from '../quantize/rows.js'
 import { digestFile } from './digest.js'

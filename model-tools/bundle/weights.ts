@@ -1,6 +1,6 @@
-import { readEncoded, type TensorReader } from '../checkpoint/source.js'
+import { readEncoded, readValues, type TensorReader } from '../checkpoint/source.js'
 import { ModelError } from '../errors.js'
-import type { EncodedRows } from '../quantize/rows.js'
+import { encodeRows, type EncodedRows } from '../quantize/rows.js'
 import type { DigestSink } from './atomic-file.js'
 import type { FilePlan, RowRange } from './conversion-plan.js'
 import type { WeightFormat } from './manifest.js'
@@ -18,11 +18,11 @@ export async function writeWeights (source: TensorReader, { parts }: FilePlan, s
     onBytes(sink.position - reported)
     reported = sink.position
   }
-  for (const { entry, sources } of parts) {
+  for (const { entry, sources, offset } of parts) {
     await sink.padTo(entry.offset)
     const scales: Uint8Array[] = []
     for (const range of sources.flatMap(splitRows)) {
-      const encoded = await encodeRange(source, range, entry.format)
+      const encoded = await encodeRange(source, range, entry.format, offset)
       await sink.write(encoded.data)
       if (encoded.scales != null) scales.push(encoded.scales)
       report()
@@ -41,9 +41,11 @@ function splitRows ({ name, firstRow, rows, columns }: RowRange): RowRange[] {
     ({ name, firstRow: firstRow + index * step, rows: Math.min(step, rows - index * step), columns }))
 }
 
-async function encodeRange (source: TensorReader, { name, firstRow, rows, columns }: RowRange, format: WeightFormat): Promise<EncodedRows> {
+async function encodeRange (source: TensorReader, { name, firstRow, rows, columns }: RowRange, format: WeightFormat, offset: number): Promise<EncodedRows> {
   try {
-    return await readEncoded(source, name, format, firstRow * columns, rows * columns)
+    if (offset === 0) return await readEncoded(source, name, format, firstRow * columns, rows * columns)
+    const values = await readValues(source, name, firstRow * columns, rows * columns)
+    return encodeRows(format, values.map(value => value + offset))
   } catch (error) {
     if (!(error instanceof ModelError) || error.code !== 'malformed') throw error
     throw new ModelError(error.code, `Tensor ${name} of ${source.location}, rows ${firstRow} to ${firstRow + rows - 1}: ${error.message}`, { ...error.data, name, firstRow, rows }, { cause: error })

@@ -16,7 +16,7 @@ const SPECIAL_TOKENS = { bos: 'bos_token', eos: 'eos_token', unknown: 'unk_token
  * undefined for one that they do not give. Throws ModelError 'unsupported' for a kind of tokenizer that they do not describe completely,
  * 'malformed' when they contradict each other.
  */
-export function ggufText (metadata: Fields, name: string, form: GgufForm): string | undefined {
+export function ggufText (metadata: Fields, name: string, form: Pick<GgufForm, 'visibleControlTokens'>): string | undefined {
   switch (name) {
     case 'tokenizer.json': return JSON.stringify(tokenizerJson(metadata, form))
     case 'tokenizer_config.json': return JSON.stringify(tokenizerConfig(metadata))
@@ -50,7 +50,7 @@ function typesOf (metadata: Fields, tokens: string[]): number[] {
 }
 
 /** A byte-pair tokenizer over characters with bytes as a last resort, as Gemma's releases write it. */
-function tokenizerJson (metadata: Fields, form: GgufForm): unknown {
+function tokenizerJson (metadata: Fields, form: Pick<GgufForm, 'visibleControlTokens'>): unknown {
   const kind = metadata.string(key('model'))
   const tokens = tokensOf(metadata)
   const types = typesOf(metadata, tokens)

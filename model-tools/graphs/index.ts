@@ -1,2 +1,3 @@
 export { expertGraph } from './expert.js'
-export { attentionGraph, denseMlpGraph, headGraph, type TensorLookup } from './layer.js'
+export { attentionGraph, denseMlpGraph, headGraph } from './layer.js'
+export type { TensorLookup } from './weights.js'

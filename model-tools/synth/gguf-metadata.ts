@@ -62,6 +62,8 @@ export interface Vocabulary {
   types: readonly number[]
   /** `left right`, best first. */
   merges: readonly string[]
+  /** The token that ends a turn of a conversation. */
+  endOfTurn: string
   chatTemplate: string
 }
 
@@ -69,7 +71,7 @@ export interface Vocabulary {
 const NO_SCORE = -1000
 
 /** Throws RangeError where a token that every Gemma vocabulary has is missing. */
-export function vocabularyMetadata ({ tokens, types, merges, chatTemplate }: Vocabulary): GgufMetadata {
+export function vocabularyMetadata ({ tokens, types, merges, endOfTurn, chatTemplate }: Vocabulary): GgufMetadata {
   const id = (text: string): { type: 'u32', value: number } => {
     const value = tokens.indexOf(text)
     if (value < 0) throw new RangeError(`The vocabulary lacks ${text}`)
@@ -86,7 +88,7 @@ export function vocabularyMetadata ({ tokens, types, merges, chatTemplate }: Voc
     'tokenizer.ggml.unknown_token_id': id('<unk>'),
     'tokenizer.ggml.padding_token_id': id('<pad>'),
     'tokenizer.ggml.mask_token_id': id('<mask>'),
-    'tokenizer.ggml.eot_token_id': id('<turn|>'),
+    'tokenizer.ggml.eot_token_id': id(endOfTurn),
     'tokenizer.ggml.add_bos_token': { type: 'bool', value: true },
     'tokenizer.ggml.add_space_prefix': { type: 'bool', value: false },
     'tokenizer.chat_template': { type: 'string', value: chatTemplate }

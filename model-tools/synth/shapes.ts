@@ -1,10 +1,12 @@
 import { ModelError } from '../errors.js'
+import { GEMMA3_DIALECT, GEMMA4_DIALECT, type Dialect } from './dialects.js'
 
 /** A published model, but for its weights. */
 export interface Shape {
   /** The config.json of the release; `num_hidden_layers` and `layer_types` follow from `layers`. */
   config: (layers: number) => Record<string, unknown>
   generation: Record<string, unknown>
+  dialect: Dialect
   layers: number
   /** Files that the release's safetensors come in. */
   shards: number
@@ -41,7 +43,24 @@ function gemma4 (text: Record<string, unknown>): (layers: number) => Record<stri
   })
 }
 
-const GENERATION = { bos_token_id: 2, do_sample: true, eos_token_id: [1, 106, 50], pad_token_id: 0, temperature: 1, top_k: 64, top_p: 0.95 }
+const GEMMA3_GENERATION = { bos_token_id: 2, cache_implementation: 'hybrid', do_sample: true, eos_token_id: [1, 106], pad_token_id: 0, top_k: 64, top_p: 0.95 }
+const GEMMA4_GENERATION = { bos_token_id: 2, do_sample: true, eos_token_id: [1, 106, 50], pad_token_id: 0, temperature: 1, top_k: 64, top_p: 0.95 }
+
+/** As the release writes it: what is not here is a default of the model's configuration class. */
+function gemma3 (text: Record<string, unknown>): (layers: number) => Record<string, unknown> {
+  return layers => ({
+    architectures: ['Gemma3ForConditionalGeneration'],
+    boi_token_index: 255_999,
+    eoi_token_index: 256_000,
+    eos_token_id: [1, 106],
+    image_token_index: 262_144,
+    initializer_range: 0.02,
+    mm_tokens_per_image: 256,
+    model_type: 'gemma3',
+    text_config: { model_type: 'gemma3_text', num_hidden_layers: layers, rope_scaling: { factor: 8, rope_type: 'linear' }, ...text },
+    torch_dtype: 'bfloat16'
+  })
+}
 
 const SHAPES: Record<string, Shape> = {
   'gemma-4-26b-a4b': {
@@ -49,9 +68,28 @@ const SHAPES: Record<string, Shape> = {
       global_head_dim: 512, head_dim: 256, hidden_size: 2816, intermediate_size: 2112, max_position_embeddings: 262_144, moe_intermediate_size: 704, num_attention_heads: 16, num_experts: 128,
       num_global_key_value_heads: 2, num_key_value_heads: 8, sliding_window: 1024, top_k_experts: 8, vocab_size: 262_144
     }),
-    generation: GENERATION,
+    generation: GEMMA4_GENERATION,
+    dialect: GEMMA4_DIALECT,
     layers: 30,
     shards: 2
+  },
+  'gemma-3-4b': {
+    config: gemma3({ hidden_size: 2560, intermediate_size: 10_240, sliding_window: 1024 }),
+    generation: GEMMA3_GENERATION,
+    dialect: GEMMA3_DIALECT,
+    layers: 34,
+    shards: 2
+  },
+  // For tests: six layers and one behind the last full one, a window shorter than a text, queries scaled by no power of two.
+  'gemma-3-tiny': {
+    config: gemma3({
+      head_dim: 32, hidden_size: 96, intermediate_size: 160, max_position_embeddings: 512, num_attention_heads: 4, num_key_value_heads: 2, query_pre_attn_scalar: 24, sliding_window: 16,
+      vocab_size: 1024
+    }),
+    generation: GEMMA3_GENERATION,
+    dialect: GEMMA3_DIALECT,
+    layers: 7,
+    shards: 1
   },
   // Of the demo model that comes with the sources.
   demo: {
@@ -59,7 +97,8 @@ const SHAPES: Record<string, Shape> = {
       global_head_dim: 64, head_dim: 32, hidden_size: 192, intermediate_size: 192, max_position_embeddings: 512, moe_intermediate_size: 64, num_attention_heads: 4, num_experts: 32,
       num_global_key_value_heads: 1, num_key_value_heads: 2, sliding_window: 128, top_k_experts: 4, vocab_size: 4096
     }),
-    generation: GENERATION,
+    generation: GEMMA4_GENERATION,
+    dialect: GEMMA4_DIALECT,
     layers: 6,
     shards: 1
   }
@@ -69,6 +108,6 @@ export const SHAPE_NAMES = Object.keys(SHAPES)
 
 /** Throws ModelError 'unsupported' naming the shapes there are. */
 export function shapeOf (name: string): Shape {
-  if (!Object.hasOwn(SHAPES, name)) throw new ModelError('unsupported', `There is no shape ${name}; there are ${SHAPE_NAMES.join(' and ')}.`, { shape: name })
+  if (!Object.hasOwn(SHAPES, name)) throw new ModelError('unsupported', `There is no shape ${name}; there are ${SHAPE_NAMES.join(', ')}.`, { shape: name })
   return SHAPES[name]
 }

@@ -1,5 +1,6 @@
-import { gemma4 } from '../architectures/gemma4.js'
-import type { SourceTensor } from '../architectures/architecture.js'
+import type { Architecture, SourceTensor } from '../architectures/architecture.js'
+import { architectureOfCheckpoint } from '../architectures/index.js'
+import { expertTensors } from '../bundle/conversion-plan.js'
 import type { ModelConfig } from '../bundle/manifest.js'
 import { dtypeOf } from '../checkpoint/dtypes.js'
 import { ggufText } from '../checkpoint/gguf-text.js'
@@ -7,13 +8,11 @@ import type { CheckpointSource, CheckpointTensor } from '../checkpoint/source.js
 import { ModelError } from '../errors.js'
 import { Fields } from '../fields.js'
 import { vocabularyMetadata } from './gguf-metadata.js'
+import type { Dialect } from './dialects.js'
 import { hashText } from './random.js'
 import { shapeOf } from './shapes.js'
 import { randomBytes, type Distribution } from './values.js'
 import { syntheticVocabulary } from './vocabulary.js'
-
-/** Prefix of the release's text tensors. */
-const PREFIX = gemma4.prefixes[0]
 
 export interface SyntheticModel {
   shape: string
@@ -36,7 +35,9 @@ export class SyntheticSource implements CheckpointSource {
   readonly location: string
   readonly fingerprint: string
   readonly tensors: ReadonlyMap<string, CheckpointTensor>
+  readonly architecture: Architecture
   readonly config: ModelConfig
+  readonly #dialect: Dialect
   readonly #config: Record<string, unknown>
   readonly #generation: Record<string, unknown>
   readonly #distributions = new Map<string, Distribution>()
@@ -46,15 +47,20 @@ export class SyntheticSource implements CheckpointSource {
     const count = layers ?? shape.layers
     this.#config = shape.config(count)
     this.#generation = shape.generation
-    this.config = gemma4.parseConfig(this.#config, this.#generation)
+    this.#dialect = shape.dialect
+    this.architecture = architectureOfCheckpoint(this.#config)
+    this.config = this.architecture.parseConfig(this.#config, this.#generation)
     this.location = `the synthetic ${name} with ${count} layers`
     this.fingerprint = `synthetic:${name}:${count}:${seed}`
-    this.tensors = new Map(sourceTensors(this.config).map(tensor => {
+    // The release's text tensors have the first of the prefixes that there are.
+    const [prefix] = this.architecture.prefixes
+    this.tensors = new Map(sourceTensors(this.architecture, this.config).map(tensor => {
       const dtype = dtypeFor(tensor)
       const { blockValues, blockBytes } = dtypeOf(dtype) ?? { blockValues: 1, blockBytes: 0 }
       const values = tensor.shape.reduce((product, size) => product * size, 1)
-      this.#distributions.set(PREFIX + tensor.name, distributionOf(tensor, count))
-      return [PREFIX + tensor.name, { name: PREFIX + tensor.name, dtype, shape: tensor.shape, bytes: values / blockValues * blockBytes }]
+      const name = prefix + tensor.name
+      this.#distributions.set(name, distributionOf(tensor, this.config))
+      return [name, { name, dtype, shape: tensor.shape, bytes: values / blockValues * blockBytes }]
     }))
   }
 
@@ -77,30 +83,32 @@ export class SyntheticSource implements CheckpointSource {
   #sideText (name: string): string | undefined {
     if (name === 'config.json') return JSON.stringify(this.#config, undefined, 2)
     if (name === 'generation_config.json') return JSON.stringify(this.#generation, undefined, 2)
-    const metadata = Object.entries(vocabularyMetadata(syntheticVocabulary(this.config.vocabSize))).map(([key, { value }]) => [key, value] as const)
-    return gemma4.gguf == null ? undefined : ggufText(new Fields(Object.fromEntries<unknown>(metadata), this.location), name, gemma4.gguf)
+    const metadata = Object.entries(vocabularyMetadata(syntheticVocabulary(this.config.vocabSize, this.#dialect))).map(([key, { value }]) => [key, value] as const)
+    return ggufText(new Fields(Object.fromEntries<unknown>(metadata), this.location), name, this.architecture.gguf ?? { visibleControlTokens: [] })
   }
 }
 
+/** A tensor of a model, and what the architecture adds to its values. */
+interface OffsetTensor extends SourceTensor {
+  offset: number
+}
+
 /** Every text tensor of the release, in the order of its layers. */
-export function sourceTensors (config: ModelConfig): SourceTensor[] {
-  const found: SourceTensor[] = []
+function sourceTensors (architecture: Architecture, config: ModelConfig): OffsetTensor[] {
+  const found: OffsetTensor[] = []
   let layer = -1
   const addExperts = (): void => {
-    if (layer < 0) return
-    const { gateUp, down } = gemma4.expertSources(config, layer)
-    found.push(gateUp, down)
+    if (layer >= 0) found.push(...expertTensors(architecture, config, layer).map(tensor => ({ ...tensor, offset: 0 })))
   }
   // The client part names its tensors layer by layer; each layer's experts follow them.
-  for (const { sources } of gemma4.clientTensors(config, 'f32')) {
+  for (const { sources, offset } of architecture.clientTensors(config, 'f32')) {
     const [, number = '-1'] = /^layers\.(\d+)\./.exec(sources[0].name) ?? []
     if (Number(number) !== layer) {
       addExperts()
       layer = Number(number)
     }
-    found.push(...sources)
+    found.push(...sources.map(source => ({ ...source, offset })))
   }
-  addExperts()
   return found
 }
 
@@ -109,15 +117,22 @@ export function sourceTensors (config: ModelConfig): SourceTensor[] {
  * attention and experts let each of them add little to the stream, so that it grows slowly and stays a matter of the token, and logits have a deviation
  * of 3. A greedy text does not fall into a short circle.
  */
-function distributionOf ({ name, shape }: SourceTensor, layers: number): Distribution {
+function distributionOf ({ name, shape, offset }: OffsetTensor, { layerTypes, attention }: ModelConfig): Distribution {
+  const { mean, deviation } = distributionOfSum(name, shape, layerTypes.length, attention.full.queryScale ?? 1)
+  return { mean: mean - offset, deviation }
+}
+
+/** Of the values to which the architecture has added what it adds. */
+function distributionOfSum (name: string, shape: number[], layers: number, queryScale: number): Distribution {
   const inputs = shape.at(-1) ?? 1
   const last = name.replace(/^layers\.\d+\./, '')
+  // Scores grow with the head's size and both of these norms, which leave a deviation of 1.5.
+  const headNorm = (inputs * queryScale ** 2) ** -0.25
   switch (last) {
     // Of either sign: else the head, which is the embedding, would find in the stream the token that came in and repeat it for ever.
     case 'norm.weight': return { mean: 0, deviation: 3 }
-    // Scores are not divided by the root of the head's size: these two norms do it, and leave a deviation of 1.5.
     case 'self_attn.q_norm.weight':
-    case 'self_attn.k_norm.weight': return { mean: 1.22 * inputs ** -0.25, deviation: 0.1 * inputs ** -0.25 }
+    case 'self_attn.k_norm.weight': return { mean: 1.22 * headNorm, deviation: 0.1 * headNorm }
     // Attention adds what tokens have in common, and a stream that is all common chooses the same experts for everybody.
     case 'post_attention_layernorm.weight': return { mean: 0.1, deviation: 0.01 }
     // What the last layer adds outweighs the rest: the tokens' own part alone gives logits that are the same from a to b as from b to a, and two tokens by turns.

@@ -1,6 +1,5 @@
 import { mkdir, readdir, rm, rmdir, statfs } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { gemma4 } from '../architectures/gemma4.js'
 import type { SourceTensor } from '../architectures/architecture.js'
 import { writeAtomically } from '../bundle/atomic-file.js'
 import type { FileDigest } from '../bundle/file-hash.js'
@@ -149,16 +148,17 @@ function planSafetensors (options: SynthesisOptions): Work {
 /** As llama.cpp quantises to Q4_0: the embedding, which is the head, to Q6_K; vectors and the router stay as they are. */
 function planGguf (options: SynthesisOptions): Work {
   const source = new SyntheticSource(options, dtypesOf({ matrices: 'Q4_0', embedding: ggufEmbedding(options) }))
-  const forms = Object.entries(gemma4.gguf?.tensors ?? {})
-  const names = new Map(forms.map(([name, own]) => [own, name]))
+  const { gguf, prefixes } = source.architecture
+  if (gguf == null) throw new ModelError('unsupported', `There is no GGUF form of ${options.shape} here; write it as safetensors or as a bundle.`, { shape: options.shape })
+  const names = new Map(Object.entries(gguf.tensors).map(([name, own]) => [own, name]))
   const tensors = [...source.tensors.values()].map(tensor => {
-    const own = tensor.name.slice(gemma4.prefixes[0].length)
+    const own = tensor.name.slice(prefixes[0].length)
     const layer = /^layers\.(\d+)\./.exec(own)?.[1] ?? ''
     const name = names.get(own.replace(/^layers\.\d+\./, 'layers.N.')) ?? own
     return streamed(source, tensor, name.replace('blk.N.', `blk.${layer}.`))
   })
   const all = [...tensors, ropeFrequencies(source.config)]
-  const metadata = { ...gemma4Metadata(source.config, source.location), ...vocabularyMetadata(syntheticVocabulary(source.config.vocabSize)) }
+  const metadata = { ...gemma4Metadata(source.config, source.location), ...vocabularyMetadata(syntheticVocabulary(source.config.vocabSize, shapeOf(options.shape).dialect)) }
   const file = `${options.shape}-Q4_0.gguf`
   return {
     bytes: ggufBytes(metadata, all),
@@ -181,7 +181,7 @@ function planBundle (options: SynthesisOptions): Work {
   const { config } = source
   const blockExperts = options.blockExperts ?? Math.min(DEFAULT_BLOCK_EXPERTS, config.experts)
   if (blockExperts > config.experts) throw new ModelError('out-of-range', `A block of ${blockExperts} experts is impossible: the model has ${config.experts} a layer.`, { blockExperts, experts: config.experts })
-  const { files, tensors, blocks } = planConversion(source, gemma4, config, quant, blockExperts)
+  const { files, tensors, blocks } = planConversion(source, source.architecture, config, quant, blockExperts)
   return {
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     path: out,

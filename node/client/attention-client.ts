@@ -23,17 +23,15 @@ export type WantedLogits = 'last' | 'all' | 'none'
 interface Layer {
   type: LayerType
   attention: Session
-  denseMlp: Session
+  /** Only of architectures with an MLP beside the experts. */
+  denseMlp?: Session
 }
 
-interface Carry extends Record<string, Tensor> {
-  residual: Tensor
-  dense: Tensor
-  experts: Tensor
-}
+/** What a layer leaves behind for the next graph: inputs of that by their names, [tokens, H] each. */
+type Carry = Record<string, Tensor>
 
 /**
- * What runs on the user's machine: embedding, attention, router, dense MLP and head. One call of `lap` is one pass of some
+ * What runs on the user's machine: embedding, attention, router, dense MLP where there is one, and head. One call of `lap` is one pass of some
  * tokens through all layers.
  */
 export class AttentionClient {
@@ -58,10 +56,11 @@ export class AttentionClient {
     const tensor: TensorLookup = name => bundle.tensor(name)
     const layers: Layer[] = []
     for (const [i, type] of config.layerTypes.entries()) {
+      const denseMlp = denseMlpGraph(config, i, tensor)
       layers.push({
         type,
         attention: await openSession(attentionGraph(config, i, tensor), { dir, threads }),
-        denseMlp: await openSession(denseMlpGraph(config, i, tensor), { dir, threads })
+        denseMlp: denseMlp && await openSession(denseMlp, { dir, threads })
       })
       onProgress?.(i + 1, config.layerTypes.length)
       signal?.throwIfAborted()
@@ -99,11 +98,11 @@ export class AttentionClient {
       // The dense MLP computes while the request travels; a failure meanwhile is taken up by the await below.
       pending.catch(() => {})
       now = profile.add('send', now)
-      const { dense } = await layer.denseMlp.run({ residual: out.attended })
+      const dense = await layer.denseMlp?.run({ residual: out.attended })
       now = profile.add('denseMlp', now)
       const { sum, timing } = await pending
       now = profile.addWait(now, timing.serviceMs + timing.queueMs)
-      carry = { residual: out.attended, dense, experts: f32Tensor(sum, [tokens, H]) }
+      carry = { ...dense, residual: out.attended, experts: f32Tensor(sum, [tokens, H]) }
     }
 
     const logits = wanted === 'none' ? new Float32Array(0) : await this.logits(carry!, wanted === 'last' ? tokens - 1 : 0)
@@ -115,13 +114,13 @@ export class AttentionClient {
 
   async close (): Promise<void> {
     this.embedding.close()
-    await Promise.all([this.head, ...this.layers.flatMap(layer => [layer.attention, layer.denseMlp])].map(session => session.release()))
+    await Promise.all([this.head, ...this.layers.flatMap(({ attention, denseMlp }) => denseMlp === undefined ? [attention] : [attention, denseMlp])].map(session => session.release()))
   }
 
   private async logits (carry: Carry, firstRow: number): Promise<Float32Array> {
     const H = this.config.hiddenSize
     const rows = (x: Tensor): Tensor => f32Tensor((x.data as Float32Array).subarray(firstRow * H), [x.dims[0] - firstRow, H])
-    const { logits } = await this.head.run({ residual: rows(carry.residual), dense: rows(carry.dense), experts: rows(carry.experts) })
+    const { logits } = await this.head.run(Object.fromEntries(Object.entries(carry).map(([name, x]) => [name, rows(x)])))
     return logits.data as Float32Array
   }
 

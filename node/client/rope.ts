@@ -2,12 +2,12 @@ import type { AttentionConfig } from '../../model-tools/index.js'
 
 /**
  * Rotary frequencies of the headDim / 2 pairs, fp32 as in the reference: f_i = 1 / theta^(2i / headDim) for the rotated
- * share, 0 for the rest, which leaves those elements as they are ("proportional", gemma4-spec, section 4).
+ * share, 0 for the rest, which leaves those elements as they are ("proportional", gemma4-spec, section 4). "Linear" scaling divides them all.
  */
-export function ropeFrequencies ({ headDim, ropeTheta, rotaryFactor }: AttentionConfig): Float32Array {
+export function ropeFrequencies ({ headDim, ropeTheta, rotaryFactor, ropeDivisor = 1 }: AttentionConfig): Float32Array {
   const rotated = Math.floor(rotaryFactor * headDim / 2)
   return Float32Array.from({ length: headDim / 2 }, (_, i) =>
-    i < rotated ? 1 / Math.fround(ropeTheta ** Math.fround(2 * i / headDim)) : 0)
+    i < rotated ? Math.fround(1 / Math.fround(ropeTheta ** Math.fround(2 * i / headDim))) / ropeDivisor : 0)
 }
 
 /** cos and sin [tokens, pairs] of the angles position * frequency for the positions start, start + 1, ... */

@@ -28,7 +28,7 @@ export async function demoVocabulary (): Promise<GgufMetadata> {
   for (const { id, special } of json.added_tokens) types[id] = special ? 3 : 1
   for (const visible of gemma4.gguf?.visibleControlTokens ?? []) types[tokens.indexOf(visible)] = 4
   return vocabularyMetadata({
-    tokens, types, merges: json.model.merges.map(pair => pair.join(' ')), chatTemplate: await readFile(join(DEMO_MODEL, 'chat_template.jinja'), 'utf8')
+    tokens, types, merges: json.model.merges.map(pair => pair.join(' ')), endOfTurn: '<turn|>', chatTemplate: await readFile(join(DEMO_MODEL, 'chat_template.jinja'), 'utf8')
   })
 }
 

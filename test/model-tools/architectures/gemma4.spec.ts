@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { gemma4, LAYER_TENSORS } from '../../../model-tools/architectures/gemma4.js'
+import { gemma4 } from '../../../model-tools/architectures/gemma4.js'
 import { architectureOfCheckpoint } from '../../../model-tools/architectures/index.js'
+import { LAYER_TENSORS } from '../../../model-tools/architectures/tensors.js'
+import { expertTensors } from '../../../model-tools/bundle/conversion-plan.js'
 import type { LayerType, WeightFormat } from '../../../model-tools/bundle/manifest.js'
 import { DEMO_MODEL, modelError } from '../fixtures.js'
 
@@ -62,10 +64,7 @@ describe('architectures/gemma4', () => {
   it('counts the release\'s text tensors and parameters', () => {
     const config = gemma4.parseConfig(RELEASE, GENERATION)
     const sources = gemma4.clientTensors(config, 'q4').flatMap(plan => plan.sources)
-    const experts = config.layerTypes.flatMap((_, layer) => {
-      const { gateUp, down } = gemma4.expertSources(config, layer)
-      return [gateUp, down]
-    })
+    const experts = config.layerTypes.flatMap((_, layer) => expertTensors(gemma4, config, layer))
     const all = [...sources, ...experts]
     assert.equal(all.length, 657)
     assert.equal(new Set(all.map(({ name }) => name)).size, 657)

@@ -7,6 +7,7 @@ import { Bundle } from '../../../model-tools/bundle/reader.js'
 import { convertCheckpoint } from '../../../model-tools/bundle/writer.js'
 import { openCheckpoint } from '../../../model-tools/checkpoint/open.js'
 import { readValues, type CheckpointSource } from '../../../model-tools/checkpoint/source.js'
+import { GEMMA4_DIALECT } from '../../../model-tools/synth/dialects.js'
 import { SyntheticSource } from '../../../model-tools/synth/source.js'
 import { synthesize, SYNTHESIS_FORMATS, type SynthesisOptions, type SynthesisProgress } from '../../../model-tools/synth/synthesize.js'
 import { isSynthesizable, randomBytes } from '../../../model-tools/synth/values.js'
@@ -152,12 +153,12 @@ describe('synth', () => {
     assert.deepEqual(tokenizer.encode('\n<|turn>', { addBos: false }), [107, 105])
     assert.match((await ChatTemplate.open(dir))?.render([{ role: 'user', content: 'Hi' }]) ?? '', /^<bos><\|turn>user\nHi<turn\|>\n/)
     for (const size of [1024, 4096, 262_144]) {
-      const { tokens, types, merges } = syntheticVocabulary(size)
+      const { tokens, types, merges } = syntheticVocabulary(size, GEMMA4_DIALECT)
       assert.deepEqual([tokens.length, types.length, new Set(tokens).size], [size, size, size])
       const known = new Set(tokens)
       assert.ok(merges.every(merge => merge.split(' ').every(part => known.has(part)) && known.has(merge.replace(' ', ''))))
     }
-    assert.throws(() => syntheticVocabulary(1000), RangeError)
+    assert.throws(() => syntheticVocabulary(1000, GEMMA4_DIALECT), RangeError)
   })
 
   it('reports progress up to the bytes that it announced', async () => {
