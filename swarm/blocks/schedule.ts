@@ -37,17 +37,12 @@ export class ChunkSchedule {
     })
   }
 
-  /** Chunks that are not stored. */
-  get left (): number {
-    return this.#files.reduce((left, file) => left + file.left, 0)
-  }
-
   /** Digests of the files that lack chunks. */
   get wanted (): string[] {
     return this.#files.filter(({ left }) => left > 0).map(({ sha256 }) => sha256)
   }
 
-  /** [files] chunks that are not stored. */
+  /** [files] how many chunks are not stored. */
   get missing (): number[] {
     return this.#files.map(({ left }) => left)
   }
