@@ -28,6 +28,7 @@ export type {
   ServeBlocksInit, ServingBlocks, SinkFile
 } from './blocks/interface.js'
 export { BLOCK_CHUNK_BYTES } from './constants.js'
+export { withHolders } from './selection/holders.js'
 export { planPlacement } from './selection/placement.js'
 export type {
   BlockHolder, PlacementBlock, PlacementInput, PlacementPlan, PlacementReason, PlacementRest, PlacementState

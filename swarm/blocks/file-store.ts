@@ -60,6 +60,7 @@ export class FileStore implements BlockSource, BlockSink {
   }
 
   async open (file: ContentFile): Promise<SinkFile> {
+    checkFiles([file])
     if (await this.#look(file)) {
       return { have: new Uint8Array(file.chunks.length).fill(1), write: async () => {}, finish: async () => {}, close: async () => {} }
     }

@@ -48,6 +48,8 @@ interface Candidate {
 export class BlockPeers {
   readonly #init: BlockPeersInit
   readonly #candidates = new Map<string, Candidate>()
+  /** Of peers that have joined, and of those that are being asked. */
+  readonly #clients = new Set<BlockClient>()
   readonly #stopped = new AbortController()
   #unwatch: (() => void) | undefined
   #pollTimer: NodeJS.Timeout | undefined
@@ -71,7 +73,7 @@ export class BlockPeers {
     clearInterval(this.#pollTimer)
     clearTimeout(this.#searchTimer)
     this.#unwatch?.()
-    await Promise.all(this.open.map(async ({ client }) => { await client.close() }))
+    await Promise.all([...this.#clients].map(async client => { await client.close() }))
   }
 
   get open (): BlockPeer[] {
@@ -134,8 +136,12 @@ export class BlockPeers {
         libp2p,
         peerId: candidate.id,
         signal: AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(limits.DIAL_TIMEOUT_MS)]),
-        onClose: error => { this.#closed(candidate, error) }
+        onClose: error => {
+          if (client != null) this.#clients.delete(client)
+          this.#closed(candidate, error)
+        }
       })
+      this.#clients.add(client)
       const peer: BlockPeer = { peerId, client, holds: new Map() }
       await this.#ask(peer)
       if (this.#stopped.signal.aborted || client.closed || peer.holds.size === 0) {

@@ -37,9 +37,9 @@ export interface PlacementInput {
   random: () => number
   /** Between two moves, at least. @default PLACEMENT_HOLD_MS */
   holdMs?: number
-  /** One of two peers to whom the same block is missing moves this much earlier. @default PLACEMENT_TURN_MS */
+  /** How long one peer may move to a block before it is another's turn; the same for all peers of a swarm. @default PLACEMENT_TURN_MS */
   turnMs?: number
-  /** The same for holes. @default PLACEMENT_HOLE_TURN_MS */
+  /** The same for a block that nobody holds. @default PLACEMENT_HOLE_TURN_MS */
   holeTurnMs?: number
   /** Blocks exchanged at a time. @default PLACEMENT_MAX_MOVES */
   maxMoves?: number

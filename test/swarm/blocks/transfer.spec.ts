@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { multiaddr } from '@multiformats/multiaddr'
 import { connectBlocks } from '../../../swarm/blocks/connect.js'
+import { FileStore } from '../../../swarm/blocks/file-store.js'
 import type { BlocksConnection, BlockSource, ConnectBlocksInit, FetchProgress, ServeBlocksInit } from '../../../swarm/blocks/interface.js'
 import { serveBlocks } from '../../../swarm/blocks/service.js'
 import { BLOCK_CHUNK_BYTES, BLOCKS_PROTOCOL } from '../../../swarm/constants.js'
@@ -181,6 +185,23 @@ describe('fetching blocks', () => {
     assertWhole(sink)
     assert.equal(sink.written.length, CHUNKS)
     assert.equal(new Set(sink.written).size, CHUNKS)
+  })
+
+  it('gives on at once what a volunteer has got, when the first seeder is gone', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'moeswarm-blocks-'))
+    try {
+      const seeder = await serve(new MemorySource(MANIFEST, ALL))
+      const modelId = new MemorySource(MANIFEST, []).modelId
+      const store = await FileStore.open({ dir, modelId, manifest: MANIFEST, files: FILES })
+      await (await connect()).fetchFiles(FILES, store)
+      await seeder.stop()
+      await serve(store)
+      const sink = new MemorySink()
+      await (await connect({ patienceMs: 10_000 })).fetchFiles(FILES, sink)
+      assertWhole(sink)
+    } finally {
+      await rm(dir, { recursive: true })
+    }
   })
 
   it('ends with its signal, and with its connection', async () => {

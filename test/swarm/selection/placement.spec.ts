@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { PLACEMENT_HOLD_MS, PLACEMENT_HOLE_TURN_MS, PLACEMENT_MAX_MOVES, PLACEMENT_TURN_MS } from '../../../swarm/constants.js'
 import type { HostedBlock } from '../../../swarm/interface.js'
+import { withHolders } from '../../../swarm/selection/holders.js'
 import { planPlacement, type BlockHolder, type PlacementBlock, type PlacementInput, type PlacementReason, type PlacementRest, type PlacementState } from '../../../swarm/selection/placement.js'
 import { seeded } from '../fixtures/random.js'
 
@@ -105,6 +106,19 @@ describe('placement', () => {
       if (row.reasons != null) assert.deepEqual(plan.reasons.map(({ reason }) => reason), row.reasons)
     })
   }
+
+  it('is planned from what live peers hold', () => {
+    const blocks = ['1.0', '0.0', '0.1'].map(name => ({ ...blockOf(name), bytes: 7 }))
+    const live = [
+      { peerId: 'a', manifest: { capacity: 3, blocks: [{ layer: 0, firstExpert: 0, experts: 4 }] } },
+      { peerId: 'b', manifest: { capacity: 2, blocks: [blockOf('0.1'), { layer: 1, firstExpert: 1, experts: 1 }] } }
+    ]
+    assert.deepEqual(withHolders(blocks, live), [
+      { ...blockOf('0.0'), bytes: 7, holders: [{ peerId: 'a', capacity: 3 }] },
+      { ...blockOf('0.1'), bytes: 7, holders: [{ peerId: 'a', capacity: 3 }, { peerId: 'b', capacity: 2 }] },
+      { ...blockOf('1.0'), bytes: 7, holders: [] }
+    ])
+  })
 
   it('does not take a block that is larger than its room', () => {
     const [large, small] = blocksOf({ '0.0': [], '0.1': ['a'] })
