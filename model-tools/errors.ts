@@ -8,6 +8,7 @@ export type ModelErrorCode =
   | 'hash-mismatch' // a bundle file whose bytes are not those of its manifest
   | 'out-of-range' // a layer, expert or token id outside of the model
   | 'no-space' // a disk without room for what is to be written
+  | 'no-memory' // less memory than the experts to be hosted take
   | 'busy' // a directory that another process writes into
   | 'denied' // a repository that wants a token or an accepted licence
   | 'unreachable' // a server that does not answer, or not with what was asked

@@ -6,18 +6,20 @@ export interface SessionOptions {
   dir: string
   /** Threads of one run, the caller's included. 1 computes on the calling thread. */
   threads: number
+  /** Whether onnxruntime rewrites the graph. Folding constants keeps what it folds in memory. @default true */
+  optimize?: boolean
 }
 
 /**
  * Opens a session on a serialised model. Thread pools do not spin: several spinning pools on one machine slow each other
  * down tenfold (measured). No memory arena: a client keeps many sessions and activations are small.
  */
-export async function openSession (model: Uint8Array, { dir, threads }: SessionOptions): Promise<ort.InferenceSession> {
+export async function openSession (model: Uint8Array, { dir, threads, optimize = true }: SessionOptions): Promise<ort.InferenceSession> {
   return await ort.InferenceSession.create(model, {
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
-    graphOptimizationLevel: 'all',
+    graphOptimizationLevel: optimize ? 'all' : 'disabled',
     enableCpuMemArena: false,
     extra: { session: { model_external_initializers_file_folder_path: dir, intra_op: { allow_spinning: '0' } } }
   })

@@ -19,6 +19,11 @@ export type Attribute = number | { float: number } | string | number[]
 /** The name of a value in the graph under construction. */
 export type Value = string
 
+/** A tensor of a bundle whose scales may lie elsewhere too, already as f32: what onnxruntime would make of them at loading, and keep. */
+export interface GraphTensor extends TensorEntry {
+  scales32?: { file: string, offset: number }
+}
+
 const CONTRIB = 'com.microsoft'
 
 /**
@@ -82,7 +87,7 @@ export class GraphBuilder {
   }
 
   /** y = x W^T. x [rows, in], `entry` [out, in] of any weight format, y [rows, out]. */
-  linear (x: Value, name: string, entry: TensorEntry): Value {
+  linear (x: Value, name: string, entry: GraphTensor): Value {
     const [N, K] = entry.shape
     if (entry.scales === undefined) {
       const stored = this.weight(name, entry)
@@ -92,9 +97,10 @@ export class GraphBuilder {
     const bits = entry.format === 'q4' ? 4 : 8
     const blocks = K / QUANT_BLOCK
     const data = this.external(name, 'u8', [N, blocks, QUANT_BLOCK * bits / 8], entry.file, entry.offset, entry.bytes)
-    const halves = this.external(`${name}.scales`, 'f16', [N, blocks], entry.file, entry.scales.offset, entry.scales.bytes)
     // onnxruntime wants scales of the activations' type; the Cast is folded when the session loads.
-    const scales = this.cast(halves, 'f32')
+    const scales = entry.scales32 !== undefined
+      ? this.external(`${name}.scales`, 'f32', [N, blocks], entry.scales32.file, entry.scales32.offset, N * blocks * 4)
+      : this.cast(this.external(`${name}.scales`, 'f16', [N, blocks], entry.file, entry.scales.offset, entry.scales.bytes), 'f32')
     // accuracy_level 4: activations are quantised to int8 in blocks of 32, which is what makes 4-bit products memory-bound.
     return this.contrib('MatMulNBits', [x, data, scales], { K, N, bits, block_size: QUANT_BLOCK, accuracy_level: 4 })
   }
@@ -105,7 +111,7 @@ export class GraphBuilder {
   }
 
   /** down(gelu_tanh(gate x) * up x), gate and up in one product (gemma4-spec, section 5). */
-  gatedMlp (x: Value, names: { gateUp: string, down: string }, gateUp: TensorEntry, down: TensorEntry): Value {
+  gatedMlp (x: Value, names: { gateUp: string, down: string }, gateUp: GraphTensor, down: GraphTensor): Value {
     const [gate, up] = this.ops('Split', [this.linear(x, names.gateUp, gateUp)], 2, { axis: 1, num_outputs: 2 })
     const activated = this.op('Mul', [this.op('Gelu', [gate], { approximate: 'tanh' }), up])
     return this.linear(activated, names.down, down)

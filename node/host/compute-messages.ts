@@ -1,11 +1,9 @@
-import type { ExpertEntry, ModelConfig } from '../../model-tools/index.js'
+import type { ExpertEntry } from '../../model-tools/index.js'
 
 /** What a compute worker gets at its start. */
 export interface ComputeWorkerData {
   /** Bundle directory. */
   dir: string
-  config: ModelConfig
-  experts: HostedExpert[]
 }
 
 export interface HostedExpert extends ExpertEntry {
@@ -14,7 +12,7 @@ export interface HostedExpert extends ExpertEntry {
 
 /** Some experts of one layer on some rows. Expert i owns the next `counts[i]` entries of `rows` and `weights`. */
 export interface ComputeJob {
-  id: number
+  kind: 'compute'
   layer: number
   /** [tokens, H] */
   hidden: Float32Array
@@ -25,8 +23,21 @@ export interface ComputeJob {
   weights: Float32Array
 }
 
-export type ComputeMessage =
-  | { kind: 'ready' }
-  /** `sum` [tokens, H] */
-  | { kind: 'done', id: number, sum: Float32Array, serviceMicros: number }
-  | { kind: 'failed', id: number, message: string }
+/** What a worker does, one thing at a time, in order of arrival. */
+export type ComputeRequest =
+  | ComputeJob
+  /** Compares a file of the bundle with its digest. */
+  | { kind: 'verify', file: string }
+  | { kind: 'load', expert: HostedExpert, threads: number }
+  | { kind: 'unload', layer: number, expert: number }
+
+export interface ComputeResult {
+  /** [tokens, H], of a 'compute'; else empty */
+  sum: Float32Array
+  serviceMicros: number
+}
+
+export type ComputeReply =
+  | { id: number, result: ComputeResult }
+  /** `error` has lost its class on the way; `code` and `data` are a ModelError's. */
+  | { id: number, error: { message: string, code?: string, data?: Record<string, unknown> } }

@@ -1,26 +1,40 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { expertGraph } from '../../model-tools/index.js'
-import { f32Tensor, openSession, type Session } from '../onnx-session.js'
-import type { ComputeJob, ComputeMessage, ComputeWorkerData } from './compute-messages.js'
+import { Bundle, ModelError } from '../../model-tools/index.js'
+import { f32Tensor, type Session } from '../onnx-session.js'
+import type { ComputeJob, ComputeReply, ComputeRequest, ComputeResult, ComputeWorkerData } from './compute-messages.js'
+import { ExpertSessions } from './expert-session.js'
 
 // The only place on a peer that calls onnxruntime: `run` blocks its thread, and this thread serves nothing else.
 
-const { dir, config, experts } = workerData as ComputeWorkerData
+const bundle = await Bundle.open((workerData as ComputeWorkerData).dir)
 const port = parentPort!
-const H = config.hiddenSize
+const H = bundle.config.hiddenSize
+const opener = new ExpertSessions(bundle)
 /** layer -> expert -> session. One session an expert: a run costs 20 µs, whatever else the layer holds. */
-const sessions = new Map<number, Session[]>()
+const sessions = new Map<number, Map<number, Session>>()
 
-function post (message: ComputeMessage, transfer: ArrayBuffer[] = []): void {
-  port.postMessage(message, transfer)
-}
-
-async function load (): Promise<void> {
-  for (const { layer, expert, gateUp, down } of experts) {
-    const ofLayer = sessions.get(layer) ?? []
-    ofLayer[expert] = await openSession(expertGraph(config, gateUp, down), { dir, threads: 1 })
-    sessions.set(layer, ofLayer)
+async function perform (request: ComputeRequest): Promise<Float32Array> {
+  switch (request.kind) {
+    case 'compute': return await compute(request)
+    case 'verify':
+      await bundle.verify([request.file])
+      break
+    case 'load': {
+      const { layer, expert } = request.expert
+      const session = await opener.open(request.expert, request.threads)
+      const ofLayer = sessions.get(layer) ?? new Map<number, Session>()
+      sessions.set(layer, ofLayer.set(expert, session))
+      break
+    }
+    case 'unload': {
+      const session = sessions.get(request.layer)?.get(request.expert)
+      sessions.get(request.layer)?.delete(request.expert)
+      await session?.release()
+      break
+    }
+    default: request satisfies never
   }
+  return new Float32Array(0)
 }
 
 /** Adds in ascending order of `job.experts`, so that equal jobs give equal bits. */
@@ -32,7 +46,7 @@ async function compute (job: ComputeJob): Promise<Float32Array> {
     const rows = job.rows.subarray(at, at + job.counts[i])
     const weights = job.weights.subarray(at, at + job.counts[i])
     at += job.counts[i]
-    const { output } = await ofLayer[job.experts[i]].run({
+    const { output } = await ofLayer.get(job.experts[i])!.run({
       hidden: f32Tensor(gather(job.hidden, rows), [rows.length, H]),
       weight: f32Tensor(weights, [rows.length, 1])
     })
@@ -57,16 +71,21 @@ function scatterAdd (sum: Float32Array, rows: Uint16Array, output: Float32Array)
   }
 }
 
-// Jobs are answered one at a time, in order of arrival.
-let tail = load().then(() => { post({ kind: 'ready' }) })
-port.on('message', (job: ComputeJob) => {
+function failure (error: unknown): { message: string, code?: string, data?: Record<string, unknown> } {
+  if (error instanceof ModelError) return { message: error.message, code: error.code, data: error.data }
+  return { message: error instanceof Error ? error.message : String(error) }
+}
+
+let tail = Promise.resolve()
+port.on('message', ({ id, request }: { id: number, request: ComputeRequest }) => {
   tail = tail.then(async () => {
     const start = performance.now()
     try {
-      const sum = await compute(job)
-      post({ kind: 'done', id: job.id, sum, serviceMicros: Math.round((performance.now() - start) * 1000) }, [sum.buffer as ArrayBuffer])
+      const sum = await perform(request)
+      const result: ComputeResult = { sum, serviceMicros: Math.round((performance.now() - start) * 1000) }
+      port.postMessage({ id, result } satisfies ComputeReply, [sum.buffer as ArrayBuffer])
     } catch (error) {
-      post({ kind: 'failed', id: job.id, message: error instanceof Error ? error.message : String(error) })
+      port.postMessage({ id, error: failure(error) } satisfies ComputeReply)
     }
   })
 })

@@ -1,9 +1,15 @@
+import { readdir, unlink } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { Worker } from 'node:worker_threads'
-import { type BlockEntry, type Bundle, ModelError } from '../../model-tools/index.js'
+import { join } from 'node:path'
+import { type BlockEntry, type Bundle, formatBytes, ModelError } from '../../model-tools/index.js'
 import { type ExpertBatch, type ExpertCompute, type ExpertSum, SwarmError } from '../../swarm/index.js'
-import { type ExpertGroups, groupByExpert } from './batch.js'
-import type { ComputeJob, ComputeMessage, ComputeWorkerData, HostedExpert } from './compute-messages.js'
+import { groupByExpert } from './batch.js'
+import type { HostedExpert } from './compute-messages.js'
+import { ComputeThread } from './compute-thread.js'
+import { SCRATCH_FILE } from './expert-session.js'
+import { availableMemory, expertHostBytes, hostBaseBytes } from './memory.js'
+
+export { expertHostBytes, hostBaseBytes, residentMemory, type ResidentMemory } from './memory.js'
 
 /** Batches that may wait or run at once; more are answered `busy`. Bounds memory: a batch holds its hidden states. */
 const MAX_LOAD = 64
@@ -11,23 +17,30 @@ const MAX_LOAD = 64
 /** What a client should wait before it asks a full peer again, in milliseconds. */
 const BUSY_RETRY_MS = 50
 
+export interface LoadProgress {
+  /** Files are first compared with their digests, then their experts are loaded. */
+  phase: 'verify' | 'load'
+  done: number
+  total: number
+}
+
+export interface ChangeOptions {
+  onProgress?: (progress: LoadProgress) => void
+  signal?: AbortSignal
+}
+
 export interface ExpertHostInit {
   bundle: Bundle
   blocks: BlockEntry[]
   /** Compute workers. @default all cores */
   threads?: number
+  /** Bytes that hosted experts may take, by `expertHostBytes`. @default what the system has available */
+  memoryLimit?: number
   /** Called after each block file whose digest was verified. */
   onProgress?: (verified: number, total: number) => void
+  /** Called after each verified file and each loaded expert. */
+  onLoad?: (progress: LoadProgress) => void
   signal?: AbortSignal
-}
-
-interface Pending {
-  resolve: (sum: ExpertSum) => void
-  reject: (error: Error) => void
-  submitted: number
-  serviceMicros: number
-  parts: Array<Float32Array | undefined>
-  missing: number
 }
 
 /**
@@ -36,122 +49,197 @@ interface Pending {
  * equal bits.
  */
 export class ExpertHost implements ExpertCompute {
-  private readonly pending = new Map<number, Pending>()
-  private nextId = 0
-  private failure?: Error
+  /** By file. */
+  readonly #blocks = new Map<string, BlockEntry>()
+  /** layer -> experts */
+  readonly #hosted = new Map<number, Set<number>>()
+  /** Additions and removals, one after the other. */
+  #changes: Promise<unknown> = Promise.resolve()
+  #load = 0
 
-  private constructor (private readonly workers: Worker[]) {
-    workers.forEach((worker, index) => {
-      worker.on('message', (message: ComputeMessage) => { this.onMessage(index, message) })
-      worker.on('error', error => { this.fail(error) })
-    })
-  }
+  private constructor (
+    private readonly bundle: Bundle,
+    private readonly threads: ComputeThread[],
+    private readonly memoryLimit: number | undefined
+  ) {}
 
-  /** Verifies the blocks' files, then loads them. @throws ModelError 'hash-mismatch', 'not-found' */
-  static async load ({ bundle, blocks, threads = availableParallelism(), onProgress, signal }: ExpertHostInit): Promise<ExpertHost> {
-    for (const [i, block] of blocks.entries()) {
-      await bundle.verify([block.file], { signal })
-      onProgress?.(i + 1, blocks.length)
-    }
-    const shares: HostedExpert[][] = Array.from({ length: threads }, () => [])
-    for (const block of blocks) {
-      for (const entry of bundle.experts(block)) shares[entry.expert % threads].push({ layer: block.layer, ...entry })
-    }
-    const workers = shares.map(experts => startWorker({ dir: bundle.dir, config: bundle.config, experts }))
+  /**
+   * Verifies the blocks' files, then loads them.
+   * @throws ModelError 'no-memory' before anything is loaded; 'hash-mismatch', 'not-found'
+   */
+  static async load ({ bundle, blocks, threads = availableParallelism(), memoryLimit, onProgress, onLoad, signal }: ExpertHostInit): Promise<ExpertHost> {
+    requireMemory(bundle, [], blocks, { starting: threads, limit: memoryLimit })
+    await removeStaleScratch(bundle.dir)
+    const host = new ExpertHost(bundle, Array.from({ length: threads }, () => new ComputeThread({ dir: bundle.dir })), memoryLimit)
     try {
-      await Promise.all(workers.map(ready))
-      signal?.throwIfAborted()
+      await host.add(blocks, {
+        signal,
+        onProgress: progress => {
+          onLoad?.(progress)
+          if (progress.phase === 'verify') onProgress?.(progress.done, progress.total)
+        }
+      })
+      return host
     } catch (error) {
-      await Promise.all(workers.map(worker => worker.terminate()))
+      await host.stop()
       throw error
     }
-    return new ExpertHost(workers)
   }
 
-  get load (): number { return this.pending.size }
-  get capacity (): number { return this.workers.length }
+  /** Batches waiting or running. */
+  get load (): number { return this.#load }
+  get capacity (): number { return this.threads.length }
+  get blocks (): BlockEntry[] { return [...this.#blocks.values()] }
+
+  /**
+   * Verifies and loads further blocks while others are computed; a request waits for at most one expert's loading. Blocks that
+   * are hosted already are left alone. All are hosted when this resolves, and none when it rejects.
+   * @throws ModelError 'no-memory' before anything is loaded; 'hash-mismatch', 'not-found'; the signal's reason
+   */
+  async add (blocks: BlockEntry[], options: ChangeOptions = {}): Promise<void> {
+    await this.#change(async () => { await this.#add(blocks.filter(({ file }) => !this.#blocks.has(file)), options) })
+  }
+
+  /** Frees the memory of blocks. Batches that were submitted before are still computed; later ones are 'not-hosted'. */
+  async remove (blocks: BlockEntry[]): Promise<void> {
+    await this.#change(async () => {
+      const experts = blocks.filter(({ file }) => this.#blocks.delete(file)).flatMap(block => this.#experts(block))
+      for (const { layer, expert } of experts) this.#hosted.get(layer)?.delete(expert)
+      await this.#unload(experts)
+    })
+  }
 
   async compute (batch: ExpertBatch, signal?: AbortSignal): Promise<ExpertSum> {
-    if (this.failure !== undefined) throw this.failure
     signal?.throwIfAborted()
-    if (this.pending.size >= MAX_LOAD) throw new SwarmError('busy', 'All compute workers are busy; ask another peer or later.', { retryAfterMs: BUSY_RETRY_MS })
-    const shares = groupByExpert(batch, this.workers.length)
-    const id = this.nextId++
-    return await new Promise((resolve, reject) => {
-      const abort = (): void => { this.settle(id)?.reject(signal!.reason as Error) }
-      signal?.addEventListener('abort', abort, { once: true })
-      const detached = <T>(settle: (value: T) => void) => (value: T): void => {
-        signal?.removeEventListener('abort', abort)
-        settle(value)
-      }
-      const missing = shares.filter(share => share !== undefined).length
-      this.pending.set(id, {
-        resolve: detached(resolve), reject: detached(reject), submitted: performance.now(), serviceMicros: 0, parts: shares.map(() => undefined), missing
-      })
-      if (missing === 0) this.settle(id)!.resolve({ sum: new Float32Array(batch.hidden.length), queueMicros: 0, serviceMicros: 0 })
-      shares.forEach((share, worker) => { if (share !== undefined) this.submit(worker, id, batch, share) })
-    })
+    if (this.#load >= MAX_LOAD) throw new SwarmError('busy', 'All compute workers are busy; ask another peer or later.', { retryAfterMs: BUSY_RETRY_MS })
+    const hosted = this.#hosted.get(batch.layer)
+    if (!batch.experts.every(expert => hosted?.has(expert))) throw new SwarmError('not-hosted', 'An expert of the batch is not hosted here.', {})
+    this.#load++
+    const submitted = performance.now()
+    const shares = groupByExpert(batch, this.threads.length)
+    const computed = Promise.all(shares.flatMap((share, index) =>
+      share === undefined ? [] : [this.threads[index].request({ kind: 'compute', layer: batch.layer, hidden: batch.hidden, ...share })]))
+    void computed.catch(() => undefined).finally(() => { this.#load-- })
+    const results = await abortable(computed, signal)
+    const serviceMicros = Math.max(0, ...results.map(result => result.serviceMicros))
+    return {
+      sum: results.length === 0 ? new Float32Array(batch.hidden.length) : addInOrder(results.map(({ sum }) => sum)),
+      queueMicros: Math.max(0, Math.round((performance.now() - submitted) * 1000) - serviceMicros),
+      serviceMicros
+    }
   }
 
   async stop (): Promise<void> {
-    this.fail(new SwarmError('aborted', 'The expert host was stopped.', {}))
-    await Promise.all(this.workers.map(worker => worker.terminate()))
+    const reason = new SwarmError('aborted', 'The expert host was stopped.', {})
+    await Promise.all(this.threads.map(async thread => { await thread.stop(reason) }))
   }
 
-  private submit (worker: number, id: number, { layer, hidden }: ExpertBatch, share: ExpertGroups): void {
-    const job: ComputeJob = { id, layer, hidden, ...share }
-    this.workers[worker].postMessage(job)
-  }
-
-  private onMessage (worker: number, message: ComputeMessage): void {
-    if (message.kind === 'ready') return
-    const pending = this.pending.get(message.id)
-    if (pending === undefined) return // cancelled
-    if (message.kind === 'failed') {
-      this.settle(message.id)
-      pending.reject(new ModelError('malformed', `An expert could not be computed: ${message.message}`))
-      return
+  async #add (blocks: BlockEntry[], { onProgress, signal }: ChangeOptions): Promise<void> {
+    requireMemory(this.bundle, this.blocks, blocks, { limit: this.memoryLimit })
+    await this.#verify(blocks.map(({ file }) => file), { onProgress, signal })
+    const experts = blocks.flatMap(block => this.#experts(block))
+    const loaded: HostedExpert[] = []
+    // Of the one expert of a dense layer every core computes a part.
+    const threads = Math.max(1, Math.floor(this.threads.length / this.bundle.config.experts))
+    try {
+      await this.#spread(experts.map(expert => ({ worker: expert.expert % this.threads.length, expert })), async (thread, { expert }) => {
+        signal?.throwIfAborted()
+        await thread.request({ kind: 'load', expert, threads })
+        loaded.push(expert)
+        onProgress?.({ phase: 'load', done: loaded.length, total: experts.length })
+      })
+    } catch (error) {
+      await this.#unload(loaded).catch(() => undefined)
+      throw error
     }
-    pending.parts[worker] = message.sum
-    pending.serviceMicros = Math.max(pending.serviceMicros, message.serviceMicros)
-    if (--pending.missing > 0) return
-    this.settle(message.id)
-    const elapsed = Math.round((performance.now() - pending.submitted) * 1000)
-    pending.resolve({
-      sum: addInOrder(pending.parts),
-      queueMicros: Math.max(0, elapsed - pending.serviceMicros),
-      serviceMicros: pending.serviceMicros
+    for (const block of blocks) this.#blocks.set(block.file, block)
+    for (const { layer, expert } of experts) {
+      const ofLayer = this.#hosted.get(layer) ?? new Set()
+      this.#hosted.set(layer, ofLayer.add(expert))
+    }
+  }
+
+  async #verify (files: string[], { onProgress, signal }: ChangeOptions): Promise<void> {
+    let done = 0
+    await this.#spread(files.map((file, i) => ({ worker: i % this.threads.length, file })), async (thread, { file }) => {
+      signal?.throwIfAborted()
+      await thread.request({ kind: 'verify', file })
+      onProgress?.({ phase: 'verify', done: ++done, total: files.length })
     })
   }
 
-  private settle (id: number): Pending | undefined {
-    const pending = this.pending.get(id)
-    this.pending.delete(id)
-    return pending
+  async #unload (experts: HostedExpert[]): Promise<void> {
+    await Promise.all(experts.map(async ({ layer, expert }) => {
+      await this.threads[expert % this.threads.length].request({ kind: 'unload', layer, expert })
+    }))
   }
 
-  private fail (error: Error): void {
-    this.failure ??= error
-    for (const id of [...this.pending.keys()]) this.settle(id)!.reject(this.failure)
+  /** One at a time on each worker, all workers at once; settles when every worker has ended its own. */
+  async #spread<T extends { worker: number }> (tasks: T[], perform: (thread: ComputeThread, task: T) => Promise<void>): Promise<void> {
+    let failed = false
+    const ended = await Promise.allSettled(this.threads.map(async (thread, index) => {
+      for (const task of tasks) {
+        if (task.worker !== index || failed) continue
+        await perform(thread, task).catch(error => {
+          failed = true
+          throw error
+        })
+      }
+    }))
+    for (const end of ended) if (end.status === 'rejected') throw end.reason
+  }
+
+  async #change (change: () => Promise<void>): Promise<void> {
+    const changed = this.#changes.then(change)
+    this.#changes = changed.catch(() => undefined)
+    await changed
+  }
+
+  #experts (block: BlockEntry): HostedExpert[] {
+    return this.bundle.experts(block).map(entry => ({ layer: block.layer, ...entry }))
   }
 }
 
-function startWorker (workerData: ComputeWorkerData): Worker {
-  return new Worker(new URL('./compute-worker.js', import.meta.url), { workerData })
+function requireMemory (bundle: Bundle, hosted: BlockEntry[], added: BlockEntry[], { starting, limit }: { starting?: number, limit?: number }): void {
+  const neededBytes = expertHostBytes(bundle, added)
+  const available = Math.min(availableMemory() - hostBaseBytes(starting ?? 0), (limit ?? Infinity) - expertHostBytes(bundle, hosted))
+  const availableBytes = Math.max(0, available)
+  if (neededBytes <= availableBytes) return
+  throw new ModelError('no-memory',
+    `${added.length} blocks of experts take ${formatBytes(neededBytes)} of memory, and ${formatBytes(availableBytes)} may be used; host fewer layers or experts.`,
+    { neededBytes, availableBytes })
 }
 
-async function ready (worker: Worker): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    worker.once('message', () => { resolve() })
-    worker.once('error', reject)
+/** What processes that were killed while they loaded have left. */
+async function removeStaleScratch (dir: string): Promise<void> {
+  for (const name of await readdir(dir)) {
+    const pid = SCRATCH_FILE.exec(name)?.[1]
+    if (pid !== undefined && !isAlive(Number(pid))) await unlink(join(dir, name)).catch(() => undefined) // another start may have removed it
+  }
+}
+
+function isAlive (pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+  }
+}
+
+async function abortable<T> (promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await promise
+  return await new Promise((resolve, reject) => {
+    const abort = (): void => { reject(signal.reason as Error) }
+    signal.addEventListener('abort', abort, { once: true })
+    promise.then(resolve, reject).finally(() => { signal.removeEventListener('abort', abort) })
   })
 }
 
 /** Worker order, not order of arrival. The first part is reused as the sum. */
-function addInOrder (parts: Array<Float32Array | undefined>): Float32Array {
-  const present = parts.filter(part => part !== undefined)
-  const sum = present[0]
-  for (const part of present.slice(1)) {
+function addInOrder (parts: Float32Array[]): Float32Array {
+  const [sum] = parts
+  for (const part of parts.slice(1)) {
     for (let i = 0; i < sum.length; i++) sum[i] += part[i]
   }
   return sum

@@ -1,0 +1,56 @@
+import { Worker } from 'node:worker_threads'
+import { ModelError, type ModelErrorCode } from '../../model-tools/index.js'
+import type { ComputeReply, ComputeRequest, ComputeResult, ComputeWorkerData } from './compute-messages.js'
+
+interface Pending {
+  resolve: (result: ComputeResult) => void
+  reject: (error: Error) => void
+}
+
+/** A compute worker as its host sees it: requests are answered one at a time, in order. */
+export class ComputeThread {
+  readonly #worker: Worker
+  readonly #pending = new Map<number, Pending>()
+  #nextId = 0
+  #failure?: Error
+
+  constructor (workerData: ComputeWorkerData) {
+    this.#worker = new Worker(new URL('./compute-worker.js', import.meta.url), { workerData })
+    this.#worker.on('message', (reply: ComputeReply) => { this.#onReply(reply) })
+    this.#worker.on('error', error => { this.#fail(error) })
+    this.#worker.on('exit', () => { this.#fail(new Error('A compute worker ended.')) })
+  }
+
+  /** Rejects with the worker's ModelError, or with what ended the worker. */
+  async request (request: ComputeRequest): Promise<ComputeResult> {
+    if (this.#failure !== undefined) throw this.#failure
+    const id = this.#nextId++
+    return await new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject })
+      this.#worker.postMessage({ id, request })
+    })
+  }
+
+  /** Rejects what is waiting with `reason`. */
+  async stop (reason: Error): Promise<void> {
+    this.#fail(reason)
+    await this.#worker.terminate()
+  }
+
+  #onReply (reply: ComputeReply): void {
+    const pending = this.#pending.get(reply.id)
+    this.#pending.delete(reply.id)
+    if ('result' in reply) {
+      pending?.resolve(reply.result)
+      return
+    }
+    const { message, code = 'malformed', data } = reply.error
+    pending?.reject(new ModelError(code as ModelErrorCode, message, data))
+  }
+
+  #fail (error: Error): void {
+    this.#failure ??= error
+    for (const { reject } of this.#pending.values()) reject(this.#failure)
+    this.#pending.clear()
+  }
+}

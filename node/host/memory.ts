@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs'
+import { availableParallelism, freemem } from 'node:os'
+import { type BlockEntry, type Bundle, isQuantized, QUANT_BLOCK, type TensorEntry } from '../../model-tools/index.js'
+import { mayDropScales } from './expert-session.js'
+
+/** What a session takes beside its weights (nodes, plans, allocator slack), and what a worker takes without any. Measured, see docs/hosting.md. */
+const SESSION_BYTES = 160 * 1024
+const WORKER_BYTES = 24 * 1024 * 1024
+
+/** f32 scale and f32 block sum, which onnxruntime's kernels keep for every quantisation block where the bundle has one f16. */
+const PACKED_BLOCK_BYTES = 8
+
+/**
+ * Resident memory that hosting these blocks adds, known before anything is loaded: a sum over the blocks. Beside it stands what the process
+ * takes without blocks, which `residentMemory` measures, and `hostBaseBytes` for its workers.
+ */
+export function expertHostBytes (bundle: Bundle, blocks: BlockEntry[]): number {
+  const experts = blocks.flatMap(block => bundle.experts(block))
+  return experts.reduce((sum, { gateUp, down }) => sum + packedBytes(gateUp) + packedBytes(down) + SESSION_BYTES, 0)
+}
+
+/** Resident memory of the compute workers of a host without blocks. */
+export function hostBaseBytes (threads = availableParallelism()): number {
+  return threads * WORKER_BYTES
+}
+
+/** Of a matrix as onnxruntime keeps it: packed, in anonymous memory; what it packed from is unmapped. */
+function packedBytes ({ format, shape: [rows, columns] }: TensorEntry): number {
+  const values = rows * columns
+  if (!isQuantized(format)) return values * 4 // f16 products are computed in f32
+  const kept = PACKED_BLOCK_BYTES + (mayDropScales() ? 0 : 4)
+  return (format === 'q4' ? values / 2 : values) + values / QUANT_BLOCK * kept
+}
+
+export interface ResidentMemory {
+  /** All pages of this process that are in memory. */
+  residentBytes: number
+  /** Of these, pages of files (the program, mapped weights), which the system may drop. Linux only. */
+  fileBytes?: number
+  /** Of these, pages that exist nowhere else. Linux only. */
+  anonymousBytes?: number
+}
+
+/** Measured, not counted: from the kernel on Linux, the resident set alone elsewhere. */
+export function residentMemory (): ResidentMemory {
+  if (process.platform !== 'linux') return { residentBytes: process.memoryUsage.rss() }
+  let rollup: string
+  try {
+    rollup = readFileSync('/proc/self/smaps_rollup', 'utf8')
+  } catch { // a sandbox, or a kernel before 4.14
+    return { residentBytes: process.memoryUsage.rss() }
+  }
+  const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(rollup)?.[1] ?? 0) * 1024
+  const residentBytes = field('Rss')
+  const anonymousBytes = field('Anonymous')
+  return { residentBytes, anonymousBytes, fileBytes: residentBytes - anonymousBytes }
+}
+
+/** What the system, and the container that this process runs in, can still give. */
+export function availableMemory (): number {
+  const { availableMemory: ofContainer } = process as { availableMemory?: (this: void) => number } // from Node 20.13 on
+  return Math.min(freemem(), ofContainer?.() ?? Infinity)
+}
