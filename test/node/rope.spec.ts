@@ -19,6 +19,10 @@ describe('rope', () => {
     assert.deepEqual([...f.subarray(64)], new Array(192).fill(0))
   })
 
+  it('divides every frequency where scaling is linear', () => {
+    assert.deepEqual(ropeFrequencies({ ...full, ropeDivisor: 8 }), ropeFrequencies(full).map(f => f / 8))
+  })
+
   it('leaves pairs of frequency 0 as they are', () => {
     const { cos, sin } = ropeAngles(Float32Array.of(1, 0), 3, 2)
     assert.deepEqual([cos[1], sin[1], cos[3], sin[3]], [1, 0, 1, 0])

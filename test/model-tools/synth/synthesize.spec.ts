@@ -83,6 +83,14 @@ describe('synth', () => {
     await assert.rejects(source.read(`${PREFIX}norm.weight`, 5630, 3), RangeError)
   })
 
+  it('has the text tensors and bytes of the Gemma 3 4B release, and no GGUF form of it', async () => {
+    const source = new SyntheticSource({ shape: 'gemma-3-4b' }, () => 'BF16')
+    assert.equal(source.tensors.size, 444)
+    assert.equal([...source.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0), 2 * 3_880_263_168)
+    assert.deepEqual(source.tensors.get('language_model.model.layers.33.mlp.gate_proj.weight')?.shape, [10_240, 2560])
+    await assert.rejects(make({ shape: 'gemma-3-tiny', format: 'gguf' }), modelError('unsupported', 'GGUF', 'gemma-3-tiny'))
+  })
+
   it('writes a GGUF file that opens as the same model, and a bundle of it without a second rounding', async () => {
     const path = await make({ format: 'gguf', seed: 3 })
     const source = await openCheckpoint(path)
