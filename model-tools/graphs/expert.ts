@@ -13,3 +13,11 @@ export function expertGraph (config: ModelConfig, gateUp: GraphTensor, down: Gra
   g.output('output', g.op('Mul', [y, weight]), 'f32', ['rows', config.hiddenSize])
   return g.build()
 }
+
+/** Only the two products: `a` [rows, in of gateUp] -> `x` = a gateUp^T, `b` -> `y` = b down^T. Shows what a kernel does. */
+export function productsGraph (gateUp: GraphTensor, down: GraphTensor): Uint8Array {
+  const g = new GraphBuilder('products', 0)
+  g.output('x', g.linear(g.input('a', 'f32', ['rows', gateUp.shape[1]]), 'gate_up', gateUp), 'f32', ['rows', gateUp.shape[0]])
+  g.output('y', g.linear(g.input('b', 'f32', ['rows', down.shape[1]]), 'down', down), 'f32', ['rows', down.shape[0]])
+  return g.build()
+}

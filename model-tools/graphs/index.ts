@@ -1,3 +1,4 @@
-export { expertGraph } from './expert.js'
+export { expertGraph, productsGraph } from './expert.js'
 export { attentionGraph, denseMlpGraph, headGraph } from './layer.js'
 export type { TensorLookup } from './weights.js'
+export type { GraphTensor } from './builder.js'

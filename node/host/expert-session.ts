@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Bundle, type ExpertEntry, expertGraph, f16ToF32, TENSOR_ALIGNMENT, type TensorEntry } from '../../model-tools/index.js'
+import { type Bundle, type ExpertEntry, expertGraph, f16ToF32, type GraphTensor, productsGraph, TENSOR_ALIGNMENT, type TensorEntry } from '../../model-tools/index.js'
 import { f32Tensor, openSession, type Session } from '../onnx-session.js'
 
 /** Rows of the two runs that show whether a session still needs its scales: a product with a vector and one with a matrix. */
 const PROBE_ROWS = [1, 5]
+const PROBE_MATRIX_ROWS = 64
 
 /** Scratch files of processes that were killed are told from live ones by the process id in the name. */
 export const SCRATCH_FILE = /^\.scales-(\d+)-[0-9a-f-]+\.tmp$/
@@ -19,22 +20,28 @@ export function mayDropScales (): boolean {
   return process.platform === 'linux' && process.arch === 'x64'
 }
 
+type GraphOf = (gateUp: GraphTensor, down: GraphTensor) => Uint8Array
+
 /** Opens the sessions of experts, each in the way that takes least memory. */
 export class ExpertSessions {
-  /** Undefined until the first quantised expert has shown it. */
-  #dropScales: boolean | undefined = mayDropScales() ? undefined : false
+  #dropScales: boolean | undefined
+  /** Scales in both forms. Used again for each matrix: as garbage they would pile up to tens of megabytes before they are collected. */
+  #halves = new Uint16Array(0)
+  #values = new Float32Array(0)
 
-  constructor (private readonly bundle: Bundle) {}
+  /** @param dropScales - undefined lets the first quantised expert show it */
+  constructor (private readonly bundle: Bundle, dropScales: boolean | undefined = mayDropScales() ? undefined : false) {
+    this.#dropScales = dropScales
+  }
 
   async open (expert: ExpertEntry, threads: number): Promise<Session> {
     if (expert.gateUp.scales === undefined || this.#dropScales === false) return await this.#openPlain(expert, threads)
-    const session = await this.#openWithoutScales(expert, threads).catch(() => undefined)
-    if (session !== undefined && (this.#dropScales === true || await this.#equalsPlain(session, expert))) {
-      this.#dropScales = true
-      return session
+    try {
+      this.#dropScales ??= await this.#probe(expert)
+      if (this.#dropScales) return await this.#openWithoutScales(expert, threads)
+    } catch {
+      this.#dropScales = false // a directory or a file system that cannot do it: nothing is lost but memory
     }
-    this.#dropScales = false // a file system that cannot do it, or a kernel that reads scales: nothing is lost but memory
-    await session?.release()
     return await this.#openPlain(expert, threads)
   }
 
@@ -43,14 +50,14 @@ export class ExpertSessions {
   }
 
   /** The scratch file lies in the bundle, the only directory that onnxruntime reads external data of the model from. */
-  async #openWithoutScales ({ gateUp, down }: ExpertEntry, threads: number): Promise<Session> {
+  async #openWithoutScales ({ gateUp, down }: ExpertEntry, threads: number, graphOf: GraphOf = (a, b) => expertGraph(this.bundle.config, a, b)): Promise<Session> {
     const file = `.scales-${process.pid}-${randomUUID()}.tmp`
     const path = join(this.bundle.dir, file)
     const scratch = await open(path, 'wx+')
     try {
       const downOffset = align(await this.#writeScales(scratch, gateUp, 0))
       const end = await this.#writeScales(scratch, down, downOffset)
-      const graph = expertGraph(this.bundle.config, { ...gateUp, scales32: { file, offset: 0 } }, { ...down, scales32: { file, offset: downOffset } })
+      const graph = graphOf({ ...gateUp, scales32: { file, offset: 0 } }, { ...down, scales32: { file, offset: downOffset } })
       const session = await openSession(graph, { dir: this.bundle.dir, threads, optimize: false })
       await scratch.truncate(0)
       await scratch.truncate(end) // a read would find zeros, not the end of the file
@@ -63,7 +70,12 @@ export class ExpertSessions {
 
   /** Returns the byte behind the scales. */
   async #writeScales (to: FileHandle, { file, scales }: TensorEntry, offset: number): Promise<number> {
-    const halves = new Uint16Array(scales!.bytes / 2)
+    const count = scales!.bytes / 2
+    if (this.#halves.length < count) {
+      this.#halves = new Uint16Array(count)
+      this.#values = new Float32Array(count)
+    }
+    const halves = this.#halves.subarray(0, count)
     const from = await open(this.bundle.path(file))
     try {
       for (let done = 0; done < halves.byteLength;) {
@@ -74,32 +86,42 @@ export class ExpertSessions {
     } finally {
       await from.close()
     }
-    const values = f16ToF32(halves)
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+    const values = f16ToF32(halves, this.#values.subarray(0, count))
+    const bytes = new Uint8Array(values.buffer, 0, values.byteLength)
     for (let done = 0; done < bytes.length;) done += (await to.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
     return offset + bytes.length
   }
 
-  async #equalsPlain (session: Session, expert: ExpertEntry): Promise<boolean> {
-    const plain = await this.#openPlain(expert, 1)
-    try {
+  /**
+   * Whether products without scales are bit-equal to products with them. Of the first rows of the expert's matrices: to free a
+   * large piece of memory would teach the C library to keep such pieces (glibc's dynamic mmap threshold), and cost a tenth more for good.
+   */
+  async #probe ({ gateUp, down }: ExpertEntry): Promise<boolean> {
+    const parts = { expert: 0, gateUp: firstRows(gateUp), down: firstRows(down) }
+    const outputs = async (session: Session): Promise<Buffer> => {
+      const results: Buffer[] = []
       for (const rows of PROBE_ROWS) {
-        const feeds = probe(rows, this.bundle.config.hiddenSize)
-        const [ours, expected] = [await session.run(feeds), await plain.run(feeds)]
-        if (!Buffer.from((ours.output.data as Float32Array).buffer).equals(Buffer.from((expected.output.data as Float32Array).buffer))) return false
+        for (const { data } of Object.values(await session.run({ a: pattern(rows, gateUp.shape[1]), b: pattern(rows, down.shape[1]) }))) {
+          results.push(Buffer.from(new Uint8Array((data as Float32Array).buffer)))
+        }
       }
-      return true
-    } finally {
-      await plain.release()
+      await session.release()
+      return Buffer.concat(results)
     }
+    const plain = await openSession(productsGraph(parts.gateUp, parts.down), { dir: this.bundle.dir, threads: 1 })
+    const expected = await outputs(plain)
+    return expected.equals(await outputs(await this.#openWithoutScales(parts, 1, productsGraph)))
   }
 }
 
-function probe (rows: number, hiddenSize: number): Parameters<Session['run']>[0] {
-  return {
-    hidden: f32Tensor(Float32Array.from({ length: rows * hiddenSize }, (_, i) => Math.sin(i)), [rows, hiddenSize]),
-    weight: f32Tensor(new Float32Array(rows).fill(1), [rows, 1])
-  }
+function firstRows (entry: TensorEntry): TensorEntry {
+  const [rows, columns] = entry.shape
+  const first = Math.min(rows, PROBE_MATRIX_ROWS)
+  return { ...entry, shape: [first, columns], bytes: entry.bytes / rows * first, scales: { offset: entry.scales!.offset, bytes: entry.scales!.bytes / rows * first } }
+}
+
+function pattern (rows: number, columns: number): ReturnType<typeof f32Tensor> {
+  return f32Tensor(Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i)), [rows, columns])
 }
 
 function align (offset: number): number {

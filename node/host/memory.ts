@@ -5,7 +5,7 @@ import { mayDropScales } from './expert-session.js'
 
 /** What a session takes beside its weights (nodes, plans, allocator slack), and what a worker takes without any. Measured, see docs/hosting.md. */
 const SESSION_BYTES = 160 * 1024
-const WORKER_BYTES = 24 * 1024 * 1024
+const WORKER_BYTES = 32 * 1024 * 1024
 
 /** f32 scale and f32 block sum, which onnxruntime's kernels keep for every quantisation block where the bundle has one f16. */
 const PACKED_BLOCK_BYTES = 8

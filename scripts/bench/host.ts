@@ -1,0 +1,155 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs, promisify } from 'node:util'
+import { Terminal, table } from '../../node/cli/terminal.js'
+import { ExpertHost, expertHostBytes, hostBaseBytes, residentMemory, type ResidentMemory } from '../../node/host/expert-host.js'
+import { Bundle, formatBytes, synthesize, type WeightFormat } from '../../model-tools/index.js'
+import type { ExpertBatch } from '../../swarm/index.js'
+import { shownSpread, type Spread, spread } from './figures.js'
+
+// npm run bench:host -- [--layers 8] [--quant q4] [--threads n] [--model DIR]: what hosting whole layers of the 26B shape takes: bytes, resident memory,
+// a start with the files out of memory and a second one, each in a process of its own; and a decoding step's experts.
+
+const ROUNDS = 200
+const run = promisify(execFile)
+
+/** What a start in a fresh process prints. */
+interface Start {
+  hostedBytes: number
+  experts: number
+  predictedBytes: number
+  before: ResidentMemory
+  loaded: ResidentMemory
+  computed: ResidentMemory
+  removed: ResidentMemory
+  verifyMs: number
+  loadMs: number
+  addedAgainMs: number
+  /** One token to 8 random experts, and to 8 that are all on one worker or evenly spread. */
+  batches: Record<string, Spread>
+}
+
+const { values: options } = parseArgs({
+  options: {
+    layers: { type: 'string', default: '8' },
+    quant: { type: 'string', default: 'q4' },
+    threads: { type: 'string', default: String(cpus().length) },
+    model: { type: 'string' },
+    start: { type: 'string' },
+    json: { type: 'boolean', default: false }
+  }
+})
+const threads = Number(options.threads)
+
+if (options.start !== undefined) process.stdout.write(JSON.stringify(await start(options.start)))
+else await compare()
+
+async function compare (): Promise<void> {
+  const terminal = new Terminal({ json: options.json })
+  const scratch = await mkdtemp(join(tmpdir(), 'moeswarm-bench-'))
+  try {
+    const model = options.model ?? join(scratch, 'model')
+    if (options.model === undefined) {
+      await synthesize({ shape: 'gemma-4-26b-a4b', layers: Number(options.layers), format: 'bundle', quant: options.quant as WeightFormat, out: model })
+    }
+    await evict(await Bundle.open(model))
+    const starts: Record<string, Start> = { cold: await startProcess(model), warm: await startProcess(model) }
+    for (const [name, result] of Object.entries(starts)) terminal.event('start', { name, ...result })
+    const { hostedBytes, experts } = starts.warm
+    const row = (label: string, of: (start: Start) => string): string[] => [label, ...Object.values(starts).map(of)]
+    const memory = ({ residentBytes, fileBytes }: ResidentMemory): string => `${formatBytes(residentBytes)}${fileBytes === undefined ? '' : `, of files ${formatBytes(fileBytes)}`}`
+    terminal.result(`${table(['', ...Object.keys(starts)], [
+      row('files verified, s', ({ verifyMs }) => (verifyMs / 1000).toFixed(2)),
+      row('experts loaded, s', ({ loadMs }) => (loadMs / 1000).toFixed(2)),
+      row('resident before', ({ before }) => memory(before)),
+      row('resident, loaded', ({ loaded }) => memory(loaded)),
+      row('resident, after computing', ({ computed }) => memory(computed)),
+      row('predicted for blocks and workers', ({ predictedBytes }) => formatBytes(predictedBytes)),
+      row('grown by / predicted', ({ before, loaded, predictedBytes }) => ((loaded.residentBytes - before.residentBytes) / predictedBytes).toFixed(3)),
+      row('resident / bytes hosted', ({ computed }) => (computed.residentBytes / hostedBytes).toFixed(3)),
+      row('resident, blocks removed', ({ removed }) => memory(removed)),
+      ...Object.keys(starts.warm.batches).map(name => row(`ms a token, ${name}`, ({ batches }) => shownSpread(batches[name], 2)))
+    ])}\n\n${experts} experts, ${formatBytes(hostedBytes)} in files, ${threads} workers. Cold: the files were out of the page cache where the system lets us (Linux with dd).\n`)
+  } finally {
+    await rm(scratch, { recursive: true })
+  }
+}
+
+async function startProcess (model: string): Promise<Start> {
+  const { stdout } = await run(process.execPath, [fileURLToPath(import.meta.url), '--start', model, '--threads', String(threads)], { maxBuffer: 2 ** 24 })
+  return JSON.parse(stdout) as Start
+}
+
+/** Asks the system to forget the files' pages. */
+async function evict (bundle: Bundle): Promise<void> {
+  for (const { file } of bundle.blocks) {
+    await run('sync', [bundle.path(file)]).catch(() => undefined)
+    await run('dd', [`if=${bundle.path(file)}`, 'iflag=nocache', 'count=0']).catch(() => undefined)
+  }
+}
+
+async function start (model: string): Promise<Start> {
+  const bundle = await Bundle.open(model)
+  const { blocks } = bundle
+  const before = residentMemory()
+  const startMs = performance.now()
+  let verifiedMs = startMs
+  const host = await ExpertHost.load({ bundle, blocks, threads, onProgress: () => { verifiedMs = performance.now() } })
+  const loadedMs = performance.now()
+  const loaded = residentMemory()
+  const layers = bundle.config.layerTypes.length
+  const figures: Record<string, number[]> = {}
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [name, pick] of Object.entries({ 'random experts': random, 'evenly spread': even, 'all on one worker': single })) {
+      const batch = batchOf(bundle, round % layers, pick(bundle.config.experts, bundle.config.topK))
+      const begun = performance.now()
+      await host.compute(batch)
+      ;(figures[name] ??= []).push(performance.now() - begun)
+    }
+  }
+  const computed = residentMemory()
+  await host.remove(blocks)
+  const removed = residentMemory()
+  const againMs = performance.now()
+  await host.add(blocks)
+  const addedAgainMs = performance.now() - againMs
+  await host.stop()
+  return {
+    hostedBytes: blocks.reduce((sum, { file }) => sum + bundle.manifest.files[file].bytes, 0),
+    experts: blocks.reduce((sum, block) => sum + block.experts, 0),
+    predictedBytes: expertHostBytes(bundle, blocks) + hostBaseBytes(threads),
+    before, loaded, computed, removed, addedAgainMs,
+    verifyMs: verifiedMs - startMs,
+    loadMs: loadedMs - verifiedMs,
+    batches: Object.fromEntries(Object.entries(figures).map(([name, times]) => [name, spread(times)]))
+  }
+}
+
+function random (experts: number, chosen: number): number[] {
+  const picked = new Set<number>()
+  while (picked.size < chosen) picked.add(Math.floor(Math.random() * experts))
+  return [...picked].sort((a, b) => a - b)
+}
+
+function even (experts: number, chosen: number): number[] {
+  const first = Math.floor(Math.random() * experts)
+  return Array.from({ length: chosen }, (_, i) => (first + i * (Math.floor(experts / chosen / threads) * threads + 1)) % experts).sort((a, b) => a - b)
+}
+
+function single (experts: number, chosen: number): number[] {
+  return random(Math.floor(experts / threads), chosen).map(expert => expert * threads)
+}
+
+function batchOf (bundle: Bundle, layer: number, experts: number[]): ExpertBatch {
+  const { hiddenSize } = bundle.config
+  return {
+    layer, tokens: 1,
+    hidden: Float32Array.from({ length: hiddenSize }, (_, i) => Math.sin(i)),
+    counts: Uint16Array.of(experts.length),
+    experts: Uint16Array.from(experts),
+    weights: new Float32Array(experts.length).fill(1 / experts.length)
+  }
+}
