@@ -1,6 +1,8 @@
 /** moeswarm's library: a client that generates, a peer that donates. The command line uses only this. */
 export { SwarmClient, type SwarmClientInit } from './swarm-client.js'
-export { SwarmPeer, type SwarmPeerInit } from './swarm-peer.js'
+export { type DonateInit, SwarmPeer, type SwarmPeerInit } from './swarm-peer.js'
+export { type BundlePart, fetchBundle, type FetchBundleInit } from './fetch-bundle.js'
+export type { DonationEvent } from './donation.js'
 export type { FinishReason, GenerateEvent, GenerateOptions, Generation } from './client/generate.js'
 export type { LapTimes } from './client/lap-profile.js'
 export type { SamplingOptions } from './client/sampler.js'

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, selectBlocks } from '../model-tools/index.js'
 import { connectSwarm, createSwarmHost, type ExpertDispatcher, type OnSwarmEvent, type PeerStats, type SwarmConnection, type SwarmHost, type WireDtype } from '../swarm/index.js'
 import { AttentionClient } from './client/attention-client.js'
+import { Closers } from './closers.js'
 import { generate, type GenerateEvent, type GenerateOptions } from './client/generate.js'
 import type { LapProfile } from './client/lap-profile.js'
 import { LocalExperts, SplitDispatcher } from './client/local-experts.js'
@@ -29,9 +30,6 @@ export interface SwarmClientInit {
   signal?: AbortSignal
 }
 
-/** What everything that `open` started is closed by, in reverse order. */
-type Closer = () => Promise<void>
-
 /**
  * Generates text with a model whose experts are in the swarm, in this process, or some here and some there.
  * Close it: it holds connections and threads.
@@ -42,7 +40,7 @@ export class SwarmClient {
     private readonly text: Awaited<ReturnType<typeof openText>>,
     private readonly attention: AttentionClient,
     private readonly swarm: SwarmConnection | undefined,
-    private readonly closers: Closer[]
+    private readonly closers: Closers
   ) {}
 
   /**
@@ -51,7 +49,7 @@ export class SwarmClient {
    */
   static async open (init: SwarmClientInit): Promise<SwarmClient> {
     const bundle = await Bundle.open(init.model)
-    const closers: Closer[] = []
+    const closers = new Closers()
     try {
       const threads = init.threads ?? availableParallelism()
       const { dispatcher, swarm } = await experts(bundle, init, threads, closers)
@@ -62,13 +60,13 @@ export class SwarmClient {
         onProgress: (done, total) => init.onProgress?.('load-layers', done, total),
         signal: init.signal
       })
-      closers.push(async () => { await attention.close() })
+      closers.add(async () => { await attention.close() })
       init.onProgress?.('find-peers', 0, 1)
       await swarm?.ready({ signal: init.signal, timeoutMs: READY_TIMEOUT_MS })
       init.onProgress?.('find-peers', 1, 1)
       return new SwarmClient(bundle, await openText(bundle), attention, swarm, closers)
     } catch (error) {
-      await closeAll(closers)
+      await closers.close()
       throw error
     }
   }
@@ -104,14 +102,10 @@ export class SwarmClient {
   /** What each peer did for this client; empty when all layers are local. */
   peers (): PeerStats[] { return this.swarm?.dispatcher.peerStats() ?? [] }
 
-  async close (): Promise<void> { await closeAll(this.closers) }
+  async close (): Promise<void> { await this.closers.close() }
 }
 
-async function closeAll (closers: Closer[]): Promise<void> {
-  for (const close of closers.splice(0).reverse()) await close()
-}
-
-async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, closers: Closer[]): Promise<{ dispatcher: ExpertDispatcher, swarm?: SwarmConnection }> {
+async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, closers: Closers): Promise<{ dispatcher: ExpertDispatcher, swarm?: SwarmConnection }> {
   const layers = [...bundle.config.layerTypes.keys()]
   const local = new Set(init.localLayers === 'all' ? layers : init.localLayers ?? [])
   const remote = layers.filter(layer => !local.has(layer))
@@ -124,15 +118,15 @@ async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, 
       onProgress: (done, total) => init.onProgress?.('verify-experts', done, total),
       signal: init.signal
     })
-    closers.push(async () => { await host.stop() })
+    closers.add(async () => { await host.stop() })
     localExperts = new LocalExperts(host)
     if (remote.length === 0) return { dispatcher: localExperts }
   }
   const host: SwarmHost = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, signal: init.signal, onEvent: init.onEvent })
-  closers.push(async () => { await host.stop() })
+  closers.add(async () => { await host.stop() })
   const swarm = connectSwarm({
     host, modelId: bundle.id, hiddenSize: bundle.config.hiddenSize, experts: bundle.config.experts, layers: remote, wire: init.wire, onEvent: init.onEvent
   })
-  closers.push(async () => { await swarm.stop() })
+  closers.add(async () => { await swarm.stop() })
   return { dispatcher: localExperts === undefined ? swarm.dispatcher : new SplitDispatcher(local, localExperts, swarm.dispatcher), swarm }
 }

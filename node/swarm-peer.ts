@@ -1,15 +1,21 @@
-import { type BlockEntry, Bundle, selectBlocks } from '../model-tools/index.js'
-import { createSwarmHost, type OnSwarmEvent, serveExperts } from '../swarm/index.js'
-import { ExpertHost } from './host/expert-host.js'
+import { availableParallelism } from 'node:os'
+import { type BlockEntry, Bundle, ModelError, selectBlocks } from '../model-tools/index.js'
+import { connectBlocks, createSwarmHost, type FileStore, type OnSwarmEvent, serveBlocks, serveExperts, type SwarmHost } from '../swarm/index.js'
+import { modelDirectory, openBundleStore, openOrFetchManifest } from './bundle-store.js'
+import { Closers } from './closers.js'
+import { Donation, type DonationEvent } from './donation.js'
+import { ExpertHost, type LoadProgress, residentMemory } from './host/expert-host.js'
 import { VERSION } from './version.js'
 
 export interface SwarmPeerInit {
-  /** Bundle directory. */
+  /** Bundle directory, or, with `donate`, the id of a model of which the swarm has peers. */
   model: string
-  /** Layers to host, such as '0-5,7'. @default all */
+  /** Layers to host, such as '0-5,7'. @default all that the bundle holds */
   layers?: string
-  /** Experts to host in each of them, such as '0-15'. @default all */
+  /** Experts to host in each of them, such as '0-15'. @default all that the bundle holds */
   experts?: string
+  /** Host what the swarm covers least instead, within this memory. */
+  donate?: DonateInit
   /** Multiaddrs to listen on. @default a free port of the loopback interface */
   listen?: string[]
   /** Multiaddrs of hosts in the swarm. None starts a swarm. */
@@ -19,55 +25,117 @@ export interface SwarmPeerInit {
   /** Compute workers. @default all cores */
   threads?: number
   onEvent?: OnSwarmEvent
-  onProgress?: (verified: number, total: number) => void
+  onDonation?: (event: DonationEvent) => void
+  onProgress?: (progress: LoadProgress) => void
   signal?: AbortSignal
 }
 
-/** Donates compute: hosts blocks of experts and serves them to the swarm until it is stopped. */
+export interface DonateInit {
+  /** Resident bytes that this process may take. */
+  bytes: number
+  /** Measures them. @default the kernel's figure for this process */
+  residentBytes?: () => number
+  /** Where a model named by its id is kept. @default modelDirectory of bundle-store.ts */
+  dir?: string
+  /** Checkpoint, as `moeswarm convert` takes it, for blocks that no peer has. */
+  source?: string
+  /** See DonationInit. */
+  reviewIntervalMs?: number
+  holdMs?: number
+}
+
+const MODEL_ID = /^[0-9a-f]{64}$/
+
+/**
+ * Donates compute: hosts blocks of experts and serves them to the swarm until it is stopped. Gives the bundle's files that it has to other
+ * volunteers too.
+ */
 export class SwarmPeer {
   private constructor (
     readonly bundle: Bundle,
-    readonly blocks: BlockEntry[],
     readonly peerId: string,
     readonly addresses: string[],
-    /** Finishes the requests in flight, withdraws, and ends every thread and connection. */
-    readonly stop: () => Promise<void>
+    private readonly current: () => BlockEntry[],
+    private readonly closers: Closers
   ) {}
 
   /**
    * Returns once the experts are loaded and announced.
-   * @throws ModelError for a bad bundle or range; SwarmError 'port-in-use', 'unreachable', ...
+   * @throws ModelError for a bad bundle or range; SwarmError 'port-in-use', 'unreachable', 'blocks-unavailable', ...
    */
   static async start (init: SwarmPeerInit): Promise<SwarmPeer> {
-    const bundle = await Bundle.open(init.model)
-    const blocks = selectBlocks(bundle, init.layers, init.experts)
-    const host = await createSwarmHost({
-      dht: 'server', keyFile: init.keyFile, listen: init.listen, bootstrap: init.bootstrap, signal: init.signal, onEvent: init.onEvent
-    })
-    let compute: ExpertHost | undefined
+    const { signal, onEvent } = init
+    const closers = new Closers()
     try {
-      compute = await ExpertHost.load({ bundle, blocks, threads: init.threads, onProgress: init.onProgress, signal: init.signal })
+      if (MODEL_ID.test(init.model) && init.donate === undefined) {
+        throw new ModelError('not-found', `${init.model.slice(0, 12)}... is the id of a model: say how much memory to donate to it with --donate, or fetch its blocks with moeswarm fetch first.`)
+      }
+      const local = MODEL_ID.test(init.model) ? undefined : await Bundle.open(init.model)
+      // A bad range is the user's to mend before anything is started.
+      const chosen = local === undefined || init.donate !== undefined ? [] : await blocksToHost(local, init)
+      const host = await createSwarmHost({ dht: 'server', keyFile: init.keyFile, listen: init.listen, bootstrap: init.bootstrap, signal, onEvent })
+      closers.add(host.stop)
+      const blocks = connectBlocks({ host, modelId: local?.id ?? init.model, onEvent })
+      closers.add(blocks.stop)
+      const bundle = local ?? await openOrFetchManifest(init.donate?.dir ?? modelDirectory(init.model), init.model, blocks, signal)
+      const store = await openBundleStore(bundle)
+      const donation = init.donate === undefined ? undefined : donationOf(init, init.donate, bundle, host, store, blocks)
+      const hosted = donation === undefined ? chosen : await donation.begin(signal)
+      const compute = await ExpertHost.load({ bundle, blocks: hosted, threads: init.threads, onLoad: init.onProgress, signal })
+      closers.add(async () => { await compute.stop() })
       const serving = await serveExperts({
         host,
         modelId: bundle.id,
         hiddenSize: bundle.config.hiddenSize,
         experts: bundle.config.experts,
         layers: bundle.config.layerTypes.length,
-        blocks,
+        blocks: hosted,
         compute,
         version: `moeswarm/${VERSION}`,
-        onEvent: init.onEvent
+        onEvent
       })
-      const experts = compute
-      return new SwarmPeer(bundle, blocks, host.peerId, host.addresses, async () => {
-        await serving.stop()
-        await host.stop()
-        await experts.stop()
-      })
+      closers.add(serving.stop)
+      const seeding = await serveBlocks({ host, source: store, onEvent })
+      closers.add(seeding.stop)
+      if (donation !== undefined) {
+        donation.follow({ compute, serving })
+        closers.add(async () => { await donation.stop() })
+      }
+      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, closers)
     } catch (error) {
-      await host.stop()
-      await compute?.stop()
+      await closers.close()
       throw error
     }
   }
+
+  /** What is hosted now. */
+  get blocks (): BlockEntry[] { return this.current() }
+
+  /** Finishes the requests in flight, withdraws, and ends every thread and connection. */
+  async stop (): Promise<void> { await this.closers.close() }
+}
+
+/** The blocks that were asked for, or else all that the bundle holds. @throws ModelError 'not-found' when it holds none */
+async function blocksToHost (bundle: Bundle, { layers, experts }: SwarmPeerInit): Promise<BlockEntry[]> {
+  const blocks = selectBlocks(bundle, layers, experts)
+  if (layers !== undefined || experts !== undefined) return blocks
+  const here = (await Promise.all(blocks.map(async block => await bundle.has(block.file) ? [block] : []))).flat()
+  if (here.length === 0) throw new ModelError('not-found', `The bundle in ${bundle.dir} holds no block of experts: fetch some with moeswarm fetch --part experts, or host with --donate.`, { path: bundle.dir })
+  return here
+}
+
+function donationOf (init: SwarmPeerInit, { bytes, residentBytes, source, reviewIntervalMs, holdMs }: DonateInit, bundle: Bundle, host: SwarmHost, store: FileStore, blocks: ReturnType<typeof connectBlocks>): Donation {
+  return new Donation({
+    bundle,
+    host,
+    store,
+    blocks,
+    limitBytes: bytes,
+    residentBytes: residentBytes ?? (() => residentMemory().residentBytes),
+    threads: init.threads ?? availableParallelism(),
+    source,
+    reviewIntervalMs,
+    holdMs,
+    onEvent: init.onDonation
+  })
 }

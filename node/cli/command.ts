@@ -93,6 +93,13 @@ export const parse = {
     if (value.trim() === '' || !Number.isFinite(n)) throw new InvalidArgumentError('It is a number.')
     return n
   },
+  /** Bytes, with a binary or decimal unit: 4GiB, 500MB. */
+  bytes: (value: string): number => {
+    const match = /^(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B?)?$/i.exec(value.trim())
+    if (match === null) throw new InvalidArgumentError('It is a size such as 4GiB or 500MB.')
+    const power = match[2] === undefined ? 0 : 1 + 'KMGT'.indexOf(match[2].toUpperCase())
+    return Math.floor(Number(match[1]) * (match[3] === '' ? 1000 : 1024) ** power)
+  },
   /** For options that may be given several times. */
   collect: (value: string, before: string[] | undefined): string[] => [...before ?? [], value]
 }

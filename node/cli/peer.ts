@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import type { Command } from 'commander'
 import { SwarmPeer } from '../swarm-peer.js'
-import { action, command, parse } from './command.js'
-import { describeEvent } from './swarm-events.js'
+import { action, command, parse, UsageError } from './command.js'
+import { describeDonation, describeEvent } from './swarm-events.js'
 import { formatRanges, type OutputOptions } from './terminal.js'
 
 interface PeerOptions extends OutputOptions {
@@ -13,23 +13,40 @@ interface PeerOptions extends OutputOptions {
   bootstrap?: string[]
   key?: string
   threads?: number
+  donate?: number
+  donateCores?: number
+  source?: string
+  dir?: string
 }
 
 export function peerCommand (): Command {
   return command('peer', 'Donate CPU: host experts of a model and serve them to the swarm.', 'moeswarm peer --model ./demo.bundle --layers 0-3 --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...')
-    .requiredOption('--model <bundle dir>', 'bundle whose experts are hosted')
-    .option('--layers <ranges>', 'layers to host, such as 0-5,7 (default: all)')
-    .option('--experts <ranges>', 'experts to host in each layer, whole blocks such as 0-15 (default: all)')
+    .requiredOption('--model <bundle dir or model id>', 'bundle whose experts are hosted; with --donate also the id of a model in the swarm')
+    .option('--layers <ranges>', 'layers to host, such as 0-5,7 (default: all that the bundle holds)')
+    .option('--experts <ranges>', 'experts to host in each layer, whole blocks such as 0-15 (default: all that the bundle holds)')
+    .option('--donate <size>', 'host what the swarm covers least, within this memory of the whole process, such as 4GiB; fetches it from peers', parse.bytes)
+    .option('--donate-cores <n>', 'with --donate: compute workers (default: all cores)', parse.count(1))
+    .option('--source <checkpoint>', 'with --donate: where blocks come from that no peer has: a directory, .gguf file or hf:owner/name')
+    .option('--dir <bundle dir>', 'with --donate: where a model named by its id is kept (default: under ~/.local/share/moeswarm)')
     .option('--listen <multiaddr>', 'address to listen on, may be repeated (default: a free loopback port)', parse.collect)
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated; none starts a swarm', parse.collect)
     .option('--key <file>', 'identity of this peer, created when it does not exist (default: a fresh one)')
     .option('--threads <n>', 'compute workers (default: all cores)', parse.count(1))
     .action(action<PeerOptions>(async (options, { terminal, signal }) => {
-      const verified = terminal.progress('Verifying blocks')
+      const bars = { verify: terminal.progress('Verifying blocks'), load: terminal.progress('Loading experts') }
+      const fetched = terminal.progress('Fetching', 'bytes')
+      checkDonation(options)
       const peer = await SwarmPeer.start({
         ...options,
         keyFile: options.key,
-        onProgress: verified,
+        threads: options.donateCores ?? options.threads,
+        donate: options.donate === undefined ? undefined : { bytes: options.donate, source: options.source, dir: options.dir },
+        onDonation: event => {
+          if (event.type === 'fetching') return fetched(event.doneBytes, event.totalBytes)
+          const text = describeDonation(event)
+          if (text !== undefined) terminal.note(text)
+        },
+        onProgress: ({ phase, done, total }) => { bars[phase](done, total) },
         onEvent: event => {
           const text = describeEvent(event)
           if (text !== undefined) terminal.note(text)
@@ -46,4 +63,9 @@ export function peerCommand (): Command {
       await peer.stop()
       terminal.event('stopped')
     }))
+}
+
+function checkDonation ({ donate, donateCores, source, dir, layers, experts }: PeerOptions): void {
+  if (donate !== undefined && (layers !== undefined || experts !== undefined)) throw new UsageError('Give --donate, which chooses the blocks itself, or --layers and --experts, not both.')
+  if (donate === undefined && (donateCores !== undefined || source !== undefined || dir !== undefined)) throw new UsageError('--donate-cores, --source and --dir go with --donate.')
 }

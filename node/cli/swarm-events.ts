@@ -1,5 +1,6 @@
 import type { SwarmEvent } from '../../swarm/index.js'
-import { formatMs } from './terminal.js'
+import type { DonationEvent } from '../donation.js'
+import { formatMs, formatRanges } from './terminal.js'
 
 /** Last characters of a peer id: what tells two apart. */
 export function shortPeerId (peerId: string): string {
@@ -18,5 +19,15 @@ export function describeEvent (event: SwarmEvent): string | undefined {
     case 'experts-waiting': return `Layer ${event.layer}: nobody holds experts ${event.experts.join(', ')} at the moment; looking for peers.`
     case 'stream-aborted': return `Stream of ${shortPeerId(event.peerId)} aborted (${event.code}).`
     default: return undefined
+  }
+}
+
+/** A line for a person's log; undefined for progress, which has a bar. */
+export function describeDonation (event: DonationEvent): string | undefined {
+  switch (event.type) {
+    case 'plan': return event.reasons.map(({ action, block, reason }) => `${action === 'take' ? 'Taking' : 'Giving up'} layer ${block.layer} experts ${block.firstExpert}-${block.firstExpert + block.experts - 1} (${reason}).`).join('\n')
+    case 'hosting': return `Now hosting ${event.blocks.length} blocks, layers ${formatRanges([...new Set(event.blocks.map(block => block.layer))].sort((a, b) => a - b))}.`
+    case 'review-failed': return `The swarm's coverage could not be followed: ${event.reason} Trying again.`
+    case 'fetching': return undefined
   }
 }

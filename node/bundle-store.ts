@@ -1,0 +1,45 @@
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { Bundle, MANIFEST_FILE, ModelError } from '../model-tools/index.js'
+import { type BlocksConnection, type ContentFile, FileStore } from '../swarm/index.js'
+
+/** Where models that were named by their id are kept: $XDG_DATA_HOME/moeswarm/models/<model id>. */
+export function modelDirectory (modelId: string): string {
+  return join(process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share'), 'moeswarm', 'models', modelId)
+}
+
+/** Files of a bundle as the block protocol knows them. */
+export function contentFiles ({ manifest }: Bundle, files: string[]): ContentFile[] {
+  return files.map(path => ({ path, ...manifest.files[path] }))
+}
+
+/** A bundle's directory as what peers are served from and what is fetched goes to. */
+export async function openBundleStore (bundle: Bundle): Promise<FileStore> {
+  return await FileStore.open({
+    dir: bundle.dir,
+    modelId: bundle.id,
+    manifest: await readFile(join(bundle.dir, MANIFEST_FILE)),
+    files: contentFiles(bundle, Object.keys(bundle.manifest.files))
+  })
+}
+
+/**
+ * Opens the bundle in `dir`, fetching its manifest from the swarm when there is none. It may lack files.
+ * @throws ModelError 'hash-mismatch' when `dir` holds another model; SwarmError 'blocks-unavailable'
+ */
+export async function openOrFetchManifest (dir: string, modelId: string, blocks: BlocksConnection, signal?: AbortSignal): Promise<Bundle> {
+  try {
+    const bundle = await Bundle.open(dir)
+    if (bundle.id === modelId) return bundle
+    throw new ModelError('hash-mismatch', `${dir} holds model ${bundle.id.slice(0, 12)}, not ${modelId.slice(0, 12)}: name another directory.`, { path: dir })
+  } catch (error) {
+    if (!(error instanceof ModelError) || error.code !== 'not-found') throw error
+  }
+  const manifest = await blocks.fetchManifest({ signal })
+  await mkdir(dir, { recursive: true })
+  const path = join(dir, MANIFEST_FILE)
+  await writeFile(`${path}.partial`, manifest)
+  await rename(`${path}.partial`, path)
+  return await Bundle.open(dir)
+}

@@ -1,0 +1,41 @@
+import { type Command, Option } from 'commander'
+import { type BundlePart, fetchBundle } from '../fetch-bundle.js'
+import { action, command, parse, UsageError } from './command.js'
+import { describeEvent } from './swarm-events.js'
+import { formatRanges, type OutputOptions } from './terminal.js'
+
+interface FetchOptions extends OutputOptions {
+  out: string
+  part: BundlePart
+  layers?: string
+  experts?: string
+  bootstrap?: string[]
+}
+
+export function fetchCommand (): Command {
+  return command('fetch', 'Get a model, or a part of it, from the peers that have it.', 'moeswarm fetch 9f2c... --out ./model --part client --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...')
+    .argument('<model id>', '64 hex digits: `moeswarm peer` and `moeswarm convert` print it')
+    .requiredOption('--out <bundle dir>', 'where the bundle is written; what is there already is kept')
+    .addOption(new Option('--part <part>', 'client: what generate needs; experts: what a peer needs').choices(['client', 'experts', 'all']).default('client'))
+    .option('--layers <ranges>', 'of the experts, those of these layers, such as 0-5,7 (default: all)')
+    .option('--experts <ranges>', 'of the experts, these of each layer, whole blocks such as 0-15 (default: all)')
+    .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
+    .action(async (modelId: string, options: FetchOptions) => {
+      await action<FetchOptions>(async (settings, { terminal, signal }) => {
+        if (settings.bootstrap === undefined) throw new UsageError('No swarm to fetch from: name a host in it with --bootstrap.')
+        const show = terminal.progress('Fetching', 'bytes')
+        const bundle = await fetchBundle({
+          ...settings, modelId, bootstrap: settings.bootstrap, signal,
+          onProgress: ({ doneBytes, totalBytes }) => { show(doneBytes, totalBytes) },
+          onEvent: event => {
+            const text = describeEvent(event)
+            if (text !== undefined) terminal.note(text)
+          }
+        })
+        terminal.endProgress()
+        const here = (await Promise.all(bundle.blocks.map(async block => await bundle.has(block.file) ? [block.layer] : []))).flat()
+        terminal.event('done', { model: bundle.id, out: settings.out, blocks: here.length })
+        terminal.note(`Bundle ${settings.out}: model ${bundle.id.slice(0, 12)}, ${here.length} of ${bundle.blocks.length} blocks, layers ${formatRanges([...new Set(here)])}.`)
+      })(options)
+    })
+}

@@ -1,0 +1,183 @@
+import { join } from 'node:path'
+import { type BlockEntry, type Bundle, convertCheckpoint, formatBytes, MANIFEST_FILE } from '../model-tools/index.js'
+import { type BlocksConnection, type FileStore, type HostedBlock, isSwarmError, type PlacementPlan, planPlacement, type ServingPeer, type SwarmHost, SwarmError, SwarmInspector, withHolders } from '../swarm/index.js'
+import { contentFiles } from './bundle-store.js'
+import { type ExpertHost, expertHostBytes, hostBaseBytes } from './host/expert-host.js'
+
+/** How often coverage is looked at, in milliseconds. The plan has a damping of its own. */
+const REVIEW_INTERVAL_MS = 5_000
+
+/** Between no longer announcing a block and no longer computing it, so that clients have a new manifest by then, in milliseconds. */
+const FAREWELL_MS = 10_000
+
+export type DonationEvent =
+  | { type: 'plan', take: HostedBlock[], drop: HostedBlock[], reasons: PlacementPlan['reasons'] }
+  | { type: 'fetching', doneBytes: number, totalBytes: number }
+  | { type: 'hosting', blocks: HostedBlock[] }
+  /** What was planned could not be had; it is tried again. */
+  | { type: 'review-failed', reason: string }
+
+export interface DonationInit {
+  bundle: Bundle
+  host: SwarmHost
+  store: FileStore
+  blocks: BlocksConnection
+  /** Resident bytes that this process may take. */
+  limitBytes: number
+  /** Resident bytes of this process, measured. */
+  residentBytes: () => number
+  /** Compute workers that are yet to be started. */
+  threads: number
+  /** Where blocks come from that no peer has: a checkpoint as `moeswarm convert` takes it. */
+  source?: string
+  /** Between two looks at the swarm's coverage. @default REVIEW_INTERVAL_MS */
+  reviewIntervalMs?: number
+  /** Of the placement. @default PLACEMENT_HOLD_MS */
+  holdMs?: number
+  onEvent?: (event: DonationEvent) => void
+}
+
+/** What a donation moves blocks in and out of once it serves. */
+export interface DonationTarget {
+  compute: Pick<ExpertHost, 'add' | 'remove'>
+  serving: ServingPeer
+}
+
+/**
+ * Chooses the blocks that the swarm covers least, obtains them, and moves when coverage changes (swarm/selection/placement.ts).
+ * A block is announced only when it is hosted, and computed for a while after it is no longer announced.
+ */
+export class Donation {
+  private own: BlockEntry[] = []
+  private placement: PlacementPlan['state'] | undefined
+  /** Of `expertHostBytes`: what is left of the limit when the process has its own. */
+  private budgetBytes: number
+  private readonly stopped = new AbortController()
+  private running: Promise<void> = Promise.resolve()
+
+  constructor (private readonly init: DonationInit) {
+    this.budgetBytes = init.limitBytes - init.residentBytes() - hostBaseBytes(init.threads)
+  }
+
+  get hosted (): BlockEntry[] { return this.own }
+
+  /**
+   * Plans for the first time and obtains the blocks; the caller hosts and serves them.
+   * @throws SwarmError 'bad-argument' when the budget is smaller than a block; 'blocks-unavailable' when nobody and no source has them
+   */
+  async begin (signal?: AbortSignal): Promise<BlockEntry[]> {
+    const plan = await this.plan(signal)
+    if (plan.take.length === 0) {
+      const least = Math.min(...this.init.bundle.blocks.map(block => expertHostBytes(this.init.bundle, [block])))
+      throw new SwarmError('bad-argument', `The donation holds no block: the smallest takes ${formatBytes(least)} of memory, and this process without blocks ${formatBytes(this.init.limitBytes - this.budgetBytes)}; donate at least ${formatBytes(this.init.limitBytes - this.budgetBytes + least)}.`, { argument: 'donate' })
+    }
+    this.own = await this.obtain(plan.take, signal)
+    return this.own
+  }
+
+  /** Follows the swarm's coverage until `stop`. */
+  follow (target: DonationTarget): void {
+    this.running = this.review(target)
+  }
+
+  async stop (): Promise<void> {
+    this.stopped.abort()
+    await this.running
+  }
+
+  private async review ({ compute, serving }: DonationTarget): Promise<void> {
+    const { signal } = this.stopped
+    while (await pause(this.init.reviewIntervalMs ?? REVIEW_INTERVAL_MS, signal)) {
+      try {
+        const plan = await this.plan(signal)
+        const take = plan.take.length === 0 ? [] : await this.obtain(plan.take, signal)
+        const drop = this.entries(plan.drop)
+        if (take.length === 0 && drop.length === 0) continue
+        // Room first, or the exchange would exceed the donation.
+        const kept = this.own.filter(block => !drop.includes(block))
+        if (drop.length > 0) {
+          if (kept.length > 0) await serving.setBlocks(kept)
+          await pause(FAREWELL_MS, signal)
+          await compute.remove(drop)
+        }
+        await compute.add(take)
+        this.own = [...kept, ...take]
+        await serving.setBlocks(this.own)
+        this.init.onEvent?.({ type: 'hosting', blocks: this.own })
+      } catch (error) {
+        if (signal.aborted) return
+        this.init.onEvent?.({ type: 'review-failed', reason: error instanceof Error ? error.message : String(error) })
+      }
+    }
+  }
+
+  private async plan (signal?: AbortSignal): Promise<PlacementPlan> {
+    const { bundle, host, holdMs } = this.init
+    const peers = await new SwarmInspector(host).peers(bundle.id, { signal })
+    const live = peers.flatMap(({ peerId, manifest }) => manifest === undefined ? [] : [{ peerId, manifest }])
+    const plan = planPlacement({
+      peerId: host.peerId,
+      budgetBytes: this.measuredBudget(),
+      holdMs,
+      blocks: withHolders(bundle.blocks.map(block => ({ ...block, bytes: expertHostBytes(bundle, [block]) })), live),
+      own: this.own,
+      nowMs: Date.now(),
+      state: this.placement,
+      random: Math.random
+    })
+    this.placement = plan.state
+    if (plan.take.length > 0 || plan.drop.length > 0) this.init.onEvent?.({ type: 'plan', take: plan.take, drop: plan.drop, reasons: plan.reasons })
+    return plan
+  }
+
+  /** When the process takes more than was donated, blocks make up for it: what counts is what is measured. */
+  private measuredBudget (): number {
+    const { bundle, limitBytes, residentBytes } = this.init
+    const excess = residentBytes() - limitBytes
+    if (this.own.length > 0 && excess > 0) this.budgetBytes = Math.min(this.budgetBytes, expertHostBytes(bundle, this.own) - excess)
+    return this.budgetBytes
+  }
+
+  /** From peers, and what no peer has from the source. */
+  private async obtain (wanted: HostedBlock[], signal?: AbortSignal): Promise<BlockEntry[]> {
+    const { bundle, blocks, store, source, onEvent } = this.init
+    const entries = this.entries(wanted)
+    const files = contentFiles(bundle, entries.map(({ file }) => file)).filter(({ sha256 }) => store.bytesOf(sha256) === undefined)
+    if (files.length === 0) return entries
+    try {
+      await blocks.fetchFiles(files, store, { signal, onProgress: ({ doneBytes, totalBytes }) => onEvent?.({ type: 'fetching', doneBytes, totalBytes }) })
+    } catch (error) {
+      if (source === undefined || !isSwarmError(error, 'blocks-unavailable')) throw error
+      for (const block of entries.filter(({ file }) => store.bytesOf(bundle.manifest.files[file].sha256) === undefined)) await this.convert(block, source, signal)
+    }
+    return entries
+  }
+
+  private async convert ({ layer, firstExpert, experts, file }: BlockEntry, checkpoint: string, signal?: AbortSignal): Promise<void> {
+    const { bundle, store } = this.init
+    const { dir } = bundle
+    await convertCheckpoint({
+      checkpoint, out: dir, manifest: join(dir, MANIFEST_FILE), layers: `${layer}`, experts: `${firstExpert}-${firstExpert + experts - 1}`, client: false, signal
+    })
+    // The store looks, and serves it from now on.
+    for (const content of contentFiles(bundle, [file])) await (await store.open(content)).close()
+  }
+
+  private entries (blocks: HostedBlock[]): BlockEntry[] {
+    return this.init.bundle.blocks.filter(entry => blocks.some(block => block.layer === entry.layer && block.firstExpert === entry.firstExpert))
+  }
+}
+
+/** False when it was cut short. */
+async function pause (ms: number, signal: AbortSignal): Promise<boolean> {
+  return await new Promise(resolve => {
+    const done = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve(!signal.aborted)
+    }
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done)
+    if (signal.aborted) done()
+  })
+}

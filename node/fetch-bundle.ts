@@ -1,0 +1,48 @@
+import { type Bundle, selectBlocks } from '../model-tools/index.js'
+import { connectBlocks, createSwarmHost, type FetchProgress, type OnSwarmEvent } from '../swarm/index.js'
+import { contentFiles, openBundleStore, openOrFetchManifest } from './bundle-store.js'
+
+/** What of a bundle is fetched: what a client needs, the experts, or both. */
+export type BundlePart = 'client' | 'experts' | 'all'
+
+export interface FetchBundleInit {
+  /** 64 hex digits. */
+  modelId: string
+  /** Directory of the bundle; what is there of this model is kept. */
+  out: string
+  part: BundlePart
+  /** Of the experts, those of these layers, such as '0-5,7'. @default all */
+  layers?: string
+  /** Of the experts, these of each layer, such as '0-15'. @default all */
+  experts?: string
+  /** Multiaddrs of hosts in the swarm. */
+  bootstrap: string[]
+  onProgress?: (progress: FetchProgress) => void
+  onEvent?: OnSwarmEvent
+  signal?: AbortSignal
+}
+
+/**
+ * Fetches a bundle or a part of it from the peers that have it, every chunk verified against the model id. Broken off, it goes on with what is there.
+ * @throws SwarmError 'unreachable', 'blocks-unavailable', 'disk-full'; ModelError for ranges outside of the model
+ */
+export async function fetchBundle (init: FetchBundleInit): Promise<Bundle> {
+  const { modelId, signal, onEvent } = init
+  const host = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, signal, onEvent })
+  try {
+    const blocks = connectBlocks({ host, modelId, onEvent })
+    try {
+      const bundle = await openOrFetchManifest(init.out, modelId, blocks, signal)
+      const files = [
+        ...init.part === 'experts' ? [] : bundle.clientFiles(),
+        ...init.part === 'client' ? [] : selectBlocks(bundle, init.layers, init.experts).map(block => block.file)
+      ]
+      await blocks.fetchFiles(contentFiles(bundle, files), await openBundleStore(bundle), { signal, onProgress: init.onProgress })
+      return bundle
+    } finally {
+      await blocks.stop()
+    }
+  } finally {
+    await host.stop()
+  }
+}
