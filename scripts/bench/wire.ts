@@ -15,9 +15,9 @@ const HIDDEN = 2816
 const TOP_K = 8
 const EXPERTS = 128
 const MODEL_ID = '00'.repeat(32)
-const ROUNDS = 40
-const PER_ROUND = 50
-const WARM_UP = 300
+const ROUND_TRIPS = 4000
+/** Until the compilers on both sides have seen enough of both paths. */
+const WARM_UP = 2000
 
 /** The other process: an expert peer whose compute is free, and a raw echo that answers `reply` bytes to every `request` bytes. */
 async function servePeer (): Promise<void> {
@@ -67,10 +67,11 @@ async function measure (): Promise<void> {
     const raw = await RawEcho.open(port, requestBytes('fp16', tokens, tokens * TOP_K, HIDDEN), replyBytes('fp16', tokens, HIDDEN))
     const ours: number[] = []
     const theirs: number[] = []
-    for (let i = 0; i < WARM_UP; i++) await Promise.all([swarm.dispatcher.dispatch(batch), raw.roundTrip()])
-    for (let round = 0; round < ROUNDS; round++) {
-      for (let i = 0; i < PER_ROUND; i++) ours.push(await micros(() => swarm.dispatcher.dispatch(batch)))
-      for (let i = 0; i < PER_ROUND; i++) theirs.push(await micros(() => raw.roundTrip()))
+    for (let i = -WARM_UP; i < ROUND_TRIPS; i++) {
+      const figures = [await micros(() => raw.roundTrip()), await micros(() => swarm.dispatcher.dispatch(batch))]
+      if (i < 0) continue
+      theirs.push(figures[0])
+      ours.push(figures[1])
     }
     raw.close()
     const [stream, tcp] = [spread(ours), spread(theirs)]
@@ -79,7 +80,7 @@ async function measure (): Promise<void> {
     rows.push([String(tokens), String(raw.request), String(raw.reply), shownSpread(tcp), shownSpread(stream), overhead.toFixed(0), (stream.median / tcp.median).toFixed(2)])
   }
   terminal.result(`${table(['tokens', 'request bytes', 'reply bytes', 'raw TCP µs', 'our stream µs', 'over raw µs', 'ratio'], rows)}\n
-Medians with quartiles of ${ROUNDS * PER_ROUND} round trips each, hidden ${HIDDEN}, top-${TOP_K}, fp16, two processes on loopback, alternating.\n`)
+Medians with quartiles of ${ROUND_TRIPS} round trips each, hidden ${HIDDEN}, top-${TOP_K}, fp16, two processes on loopback, one of each in turn.\n`)
   await swarm.stop()
   await host.stop()
   child.stdin.end()

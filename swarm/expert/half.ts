@@ -58,6 +58,23 @@ function rareHalf (magnitude: number): number {
 
 /** Reads `floats.length` halves from `bytes` at `at`. Returns whether all are finite. */
 export function readHalves (bytes: Uint8Array, at: number, floats: Float32Array): boolean {
+  const start = bytes.byteOffset + at
+  // Frames of several pieces have been joined, and are aligned; the others are small.
+  return start % 2 === 0 ? readAligned(new Uint16Array(bytes.buffer, start, floats.length), floats) : readBytes(bytes, at, floats)
+}
+
+function readAligned (halves: Uint16Array, floats: Float32Array): boolean {
+  let most = 0
+  for (let i = 0; i < halves.length; i++) {
+    const half = halves[i]
+    const magnitude = half & 0x7fff
+    if (magnitude > most) most = magnitude
+    floats[i] = floatOfHalf[half]
+  }
+  return most < HALF_INFINITY
+}
+
+function readBytes (bytes: Uint8Array, at: number, floats: Float32Array): boolean {
   let finite = true
   for (let i = 0; i < floats.length; i++, at += 2) {
     const high = bytes[at + 1]
