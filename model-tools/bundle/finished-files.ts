@@ -5,7 +5,7 @@ import { ModelError } from '../errors.js'
 import { DigestSink, PARTIAL } from './atomic-file.js'
 import { canonicalJson } from './canonical-json.js'
 import { readText, type Conversion, type Output, type Promised } from './conversion.js'
-import { digestFile } from './digest.js'
+import { sha256OfFile } from './digest.js'
 import type { FileDigest } from './file-hash.js'
 import { ConversionJournal, JOURNAL_FILE } from './journal.js'
 import { LOCK_FILE } from './lock.js'
@@ -58,7 +58,7 @@ export async function finishedFiles (out: string, conversion: Conversion, onKept
 
 async function hasDigest (path: string, bytes: number, sha256: string, signal?: AbortSignal): Promise<boolean> {
   if ((await stat(path).catch(() => undefined))?.size !== bytes) return false
-  return (await digestFile(path, { signal })).sha256 === sha256
+  return await sha256OfFile(path, { signal }) === sha256
 }
 
 /**

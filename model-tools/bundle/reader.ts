@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { ClientTensorName } from '../architectures/tensors.js'
 import { ModelError } from '../errors.js'
 import type { EncodedRows } from '../quantize/rows.js'
-import { digestFile } from './digest.js'
+import { sha256OfFile } from './digest.js'
 import { expertLayout, type ExpertEntry } from './layout.js'
 import type { BlockEntry, BundleManifest, ModelConfig, TensorEntry } from './manifest.js'
 import { parseManifest } from './manifest-schema.js'
@@ -89,8 +89,8 @@ export class Bundle {
   }
 
   /**
-   * Reads a whole tensor into memory. For the embedding, whose rows the client looks up; weights of graphs are mapped by
-   * onnxruntime from `path(entry.file)`. Rejects with ModelError 'not-found' or 'hash-mismatch' naming the file.
+   * Reads a whole tensor into memory, to look at it: graphs have their weights from `path(entry.file)` through onnxruntime, the client its
+   * embedding rows one by one. Rejects with ModelError 'not-found' or 'hash-mismatch' naming the file.
    */
   async read (entry: TensorEntry): Promise<EncodedRows> {
     await this.#require(entry.file)
@@ -122,7 +122,7 @@ export class Bundle {
     const totalBytes = files.reduce((sum, file) => sum + this.manifest.files[file].bytes, 0)
     let doneBytes = 0
     for (const file of files) {
-      const { sha256 } = await digestFile(this.path(file), {
+      const sha256 = await sha256OfFile(this.path(file), {
         signal,
         onBytes: bytes => {
           doneBytes += bytes
