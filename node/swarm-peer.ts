@@ -39,6 +39,8 @@ export interface DonateInit {
   dir?: string
   /** Checkpoint, as `moeswarm convert` takes it, for blocks that no peer has. */
   source?: string
+  /** See DonationInit. @default true */
+  clientPart?: boolean
   /** See DonationInit. */
   reviewIntervalMs?: number
   holdMs?: number
@@ -124,7 +126,7 @@ async function blocksToHost (bundle: Bundle, { layers, experts }: SwarmPeerInit)
   return here
 }
 
-function donationOf (init: SwarmPeerInit, { bytes, residentBytes, source, reviewIntervalMs, holdMs }: DonateInit, bundle: Bundle, host: SwarmHost, store: FileStore, blocks: ReturnType<typeof connectBlocks>): Donation {
+function donationOf (init: SwarmPeerInit, { bytes, residentBytes, source, clientPart = true, reviewIntervalMs, holdMs }: DonateInit, bundle: Bundle, host: SwarmHost, store: FileStore, blocks: ReturnType<typeof connectBlocks>): Donation {
   return new Donation({
     bundle,
     host,
@@ -134,6 +136,7 @@ function donationOf (init: SwarmPeerInit, { bytes, residentBytes, source, review
     residentBytes: residentBytes ?? (() => residentMemory().residentBytes),
     threads: init.threads ?? availableParallelism(),
     source,
+    clientPart,
     reviewIntervalMs,
     holdMs,
     onEvent: init.onDonation

@@ -17,6 +17,7 @@ interface PeerOptions extends OutputOptions {
   donateCores?: number
   source?: string
   dir?: string
+  clientPart: boolean
 }
 
 export function peerCommand (): Command {
@@ -27,6 +28,7 @@ export function peerCommand (): Command {
     .option('--donate <size>', 'host what the swarm covers least, within this memory of the whole process, such as 4GiB; fetches it from peers', parse.bytes)
     .option('--donate-cores <n>', 'with --donate: compute workers (default: all cores)', parse.count(1))
     .option('--source <checkpoint>', 'with --donate: where blocks come from that no peer has: a directory, .gguf file or hf:owner/name')
+    .option('--no-client-part', 'with --donate: do not keep what users fetch to generate (disk, not memory)')
     .option('--dir <bundle dir>', 'with --donate: where a model named by its id is kept (default: under ~/.local/share/moeswarm)')
     .option('--listen <multiaddr>', 'address to listen on, may be repeated (default: a free loopback port)', parse.collect)
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated; none starts a swarm', parse.collect)
@@ -40,7 +42,7 @@ export function peerCommand (): Command {
         ...options,
         keyFile: options.key,
         threads: options.donateCores ?? options.threads,
-        donate: options.donate === undefined ? undefined : { bytes: options.donate, source: options.source, dir: options.dir },
+        donate: options.donate === undefined ? undefined : { bytes: options.donate, source: options.source, dir: options.dir, clientPart: options.clientPart },
         onDonation: event => {
           if (event.type === 'fetching') return fetched(event.doneBytes, event.totalBytes)
           const text = describeDonation(event)
