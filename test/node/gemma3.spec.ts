@@ -7,7 +7,7 @@ import { LocalExperts } from '../../node/client/local-experts.js'
 import { argmax } from '../../node/client/sampler.js'
 import { ExpertHost } from '../../node/host/expert-host.js'
 import { convertCheckpoint, openText, synthesize, type Bundle } from '../../model-tools/index.js'
-import type { DispatchResult, ExpertBatch, ExpertDispatcher } from '../../swarm/index.js'
+import { Recorder } from '../fixtures/recorder.js'
 import { PlainGemma3 } from '../fixtures/plain-gemma3.js'
 import { temporaryDirectory } from '../model-tools/fixtures.js'
 import { LOGIT_TOLERANCE } from '../fixtures/reference.js'
@@ -15,15 +15,6 @@ import { LOGIT_TOLERANCE } from '../fixtures/reference.js'
 /** More than the window of 16 and its ring of 144: keys are overwritten. */
 const LENGTH = 200
 const GREEDY = { temperature: 0, topK: 0, topP: 1, seed: 0 }
-
-class Recorder implements ExpertDispatcher {
-  readonly batches: ExpertBatch[] = []
-  constructor (private readonly inner: ExpertDispatcher) {}
-  async dispatch (batch: ExpertBatch): Promise<DispatchResult> {
-    this.batches.push(batch)
-    return await this.inner.dispatch(batch)
-  }
-}
 
 describe('Gemma 3, a dense model, all local, f32', function () {
   this.timeout(120_000)

@@ -7,18 +7,8 @@ import { argmax } from '../../node/client/sampler.js'
 import { ExpertHost } from '../../node/host/expert-host.js'
 import { Bundle } from '../../model-tools/index.js'
 import { demoBundle } from '../../scripts/demo-bundle.js'
-import type { DispatchResult, ExpertBatch, ExpertDispatcher } from '../../swarm/index.js'
+import { Recorder } from '../fixtures/recorder.js'
 import { LOGIT_TOLERANCE, reference } from '../fixtures/reference.js'
-
-/** Passes batches on and keeps them. */
-class Recorder implements ExpertDispatcher {
-  readonly batches: ExpertBatch[] = []
-  constructor (private readonly inner: ExpertDispatcher) {}
-  async dispatch (batch: ExpertBatch): Promise<DispatchResult> {
-    this.batches.push(batch)
-    return await this.inner.dispatch(batch)
-  }
-}
 
 describe('the attention client, all local, f32', function () {
   this.timeout(120_000)
