@@ -5,6 +5,7 @@ export { DEFAULT_BLOCK_EXPERTS, DEFAULT_QUANT, type ConversionSettings } from '.
 export { formatBytes } from './format-bytes.js'
 export { Bundle, MANIFEST_FILE, type VerifyProgress } from './bundle/reader.js'
 export { parseRanges, selectBlocks, type Range } from './bundle/ranges.js'
+export { writeAtomically } from './bundle/atomic-file.js'
 export { FILE_CHUNK_BYTES, type FileDigest } from './bundle/file-hash.js'
 export { expertLayout, type ExpertEntry } from './bundle/layout.js'
 export {

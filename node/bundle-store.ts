@@ -1,12 +1,17 @@
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { Bundle, MANIFEST_FILE, ModelError } from '../model-tools/index.js'
+import { Bundle, MANIFEST_FILE, ModelError, writeAtomically } from '../model-tools/index.js'
 import { type BlocksConnection, type ContentFile, FileStore } from '../swarm/index.js'
+
+/** Whether this is the id of a model: 64 hex digits. */
+export function isModelId (text: string): boolean {
+  return /^[0-9a-f]{64}$/.test(text)
+}
 
 /** Where models that were named by their id are kept: $XDG_DATA_HOME/moeswarm/models/<model id>. */
 export function modelDirectory (modelId: string): string {
-  return join(process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share'), 'moeswarm', 'models', modelId)
+  return join(process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'moeswarm', 'models', modelId)
 }
 
 /** Files of a bundle as the block protocol knows them. */
@@ -37,9 +42,6 @@ export async function openOrFetchManifest (dir: string, modelId: string, blocks:
     if (!(error instanceof ModelError) || error.code !== 'not-found') throw error
   }
   const manifest = await blocks.fetchManifest({ signal })
-  await mkdir(dir, { recursive: true })
-  const path = join(dir, MANIFEST_FILE)
-  await writeFile(`${path}.partial`, manifest)
-  await rename(`${path}.partial`, path)
+  await writeAtomically(join(dir, MANIFEST_FILE), async sink => { await sink.write(manifest) })
   return await Bundle.open(dir)
 }

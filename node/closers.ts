@@ -5,8 +5,16 @@ export class Closers {
   /** Registers how to end what has just been begun. */
   add (close: () => Promise<void>): void { this.closers.push(close) }
 
-  /** Ends all in reverse order, each once. */
+  /** Ends all in reverse order, each once, whatever fails. @throws the first failure, when all have been tried */
   async close (): Promise<void> {
-    for (const close of this.closers.splice(0).reverse()) await close()
+    const failures: unknown[] = []
+    for (const close of this.closers.splice(0).reverse()) {
+      try {
+        await close()
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    if (failures.length > 0) throw failures[0]
   }
 }

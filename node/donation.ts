@@ -13,6 +13,9 @@ export const PROCESS_GROWTH_BYTES = 64 * 1024 * 1024
 /** Reviews in a row that must measure too much memory before blocks go: garbage that is not collected yet is no reason. */
 const EXCESS_REVIEWS = 3
 
+/** Between two attempts to get the client part, in milliseconds. */
+const CLIENT_PART_RETRY_MS = 60_000
+
 /** Between no longer announcing a block and no longer computing it, so that clients have a new manifest by then, in milliseconds. */
 const FAREWELL_MS = 10_000
 
@@ -22,6 +25,8 @@ export type DonationEvent =
   | { type: 'hosting', blocks: HostedBlock[] }
   /** What was planned could not be had; it is tried again. */
   | { type: 'review-failed', reason: string }
+  /** Nobody has the client part, and no source gives it; it is tried again. */
+  | { type: 'client-part-missing', reason: string }
 
 export interface DonationInit {
   bundle: Bundle
@@ -62,7 +67,7 @@ export class Donation {
   private budgetBytes: number
   private excessReviews = 0
   private readonly stopped = new AbortController()
-  private running: Promise<void> = Promise.resolve()
+  private running: Promise<unknown> = Promise.resolve()
 
   constructor (private readonly init: DonationInit) {
     this.budgetBytes = init.limitBytes - init.residentBytes() - hostBaseBytes(init.threads) - PROCESS_GROWTH_BYTES
@@ -86,7 +91,7 @@ export class Donation {
 
   /** Follows the swarm's coverage until `stop`. */
   follow (target: DonationTarget): void {
-    this.running = this.review(target)
+    this.running = Promise.all([this.review(target), this.init.clientPart ? this.keepClientPart() : undefined])
   }
 
   async stop (): Promise<void> {
@@ -94,29 +99,59 @@ export class Donation {
     await this.running
   }
 
-  private async review ({ compute, serving }: DonationTarget): Promise<void> {
+  private async review (target: DonationTarget): Promise<void> {
     const { signal } = this.stopped
     while (await pause(this.init.reviewIntervalMs ?? REVIEW_INTERVAL_MS, signal)) {
       try {
-        if (this.init.clientPart) await this.obtainClientPart(signal)
-        const plan = await this.plan(signal)
-        const take = plan.take.length === 0 ? [] : await this.obtain(plan.take, signal)
-        const drop = this.entries(plan.drop)
-        if (take.length === 0 && drop.length === 0) continue
-        // Room first, or the exchange would exceed the donation.
-        const kept = this.own.filter(block => !drop.includes(block))
-        if (drop.length > 0) {
-          if (kept.length > 0) await serving.setBlocks(kept)
-          await pause(FAREWELL_MS, signal)
-          await compute.remove(drop)
-        }
-        await compute.add(take)
-        this.own = [...kept, ...take]
-        await serving.setBlocks(this.own)
-        this.init.onEvent?.({ type: 'hosting', blocks: this.own })
+        await this.move(await this.plan(signal), target)
       } catch (error) {
         if (signal.aborted) return
         this.init.onEvent?.({ type: 'review-failed', reason: error instanceof Error ? error.message : String(error) })
+      }
+    }
+  }
+
+  /** `own` is at every step what is hosted, so a step that fails leaves a state that the next plan can go on from. */
+  private async move (plan: PlacementPlan, target: DonationTarget): Promise<void> {
+    const { signal } = this.stopped
+    const { compute, serving } = target
+    const take = plan.take.length === 0 ? [] : await this.obtain(plan.take, signal)
+    const drop = this.entries(plan.drop)
+    if (take.length === 0 && drop.length === 0) return
+    const giveUp = async (): Promise<void> => {
+      const kept = this.own.filter(block => !drop.includes(block))
+      await serving.setBlocks(kept)
+      if (!await pause(FAREWELL_MS, signal)) throw signal.reason
+      await compute.remove(drop)
+      this.own = kept
+    }
+    // Room first, or the exchange would exceed the donation; but a peer must have something to serve.
+    const roomFirst = drop.length > 0 && drop.length < this.own.length
+    if (roomFirst) await giveUp()
+    await compute.add(take, { signal })
+    this.own = [...this.own, ...take]
+    if (drop.length > 0 && !roomFirst) await giveUp()
+    await serving.setBlocks(this.own)
+    this.init.onEvent?.({ type: 'hosting', blocks: this.own })
+  }
+
+  /** Until it is here: from peers, or else from the source. Placement does not wait for it. */
+  private async keepClientPart (): Promise<void> {
+    const { bundle, blocks, store, source, onEvent } = this.init
+    const { signal } = this.stopped
+    const missing = (): string[] => bundle.clientFiles().filter(file => store.bytesOf(bundle.manifest.files[file].sha256) === undefined)
+    while (missing().length > 0) {
+      try {
+        await blocks.fetchFiles(contentFiles(bundle, missing()), store, { signal })
+      } catch (error) {
+        if (signal.aborted) return
+        try {
+          if (source === undefined) throw error
+          await this.convert(source, { layers: 'none', client: true }, missing(), signal)
+        } catch (failure) {
+          onEvent?.({ type: 'client-part-missing', reason: failure instanceof Error ? failure.message : String(failure) })
+          if (!await pause(CLIENT_PART_RETRY_MS, signal)) return
+        }
       }
     }
   }
@@ -163,25 +198,19 @@ export class Donation {
       await blocks.fetchFiles(files, store, { signal, onProgress: ({ doneBytes, totalBytes }) => onEvent?.({ type: 'fetching', doneBytes, totalBytes }) })
     } catch (error) {
       if (source === undefined || !isSwarmError(error, 'blocks-unavailable')) throw error
-      for (const block of entries.filter(({ file }) => store.bytesOf(bundle.manifest.files[file].sha256) === undefined)) await this.convert(block, source, signal)
+      for (const { layer, firstExpert, experts, file } of entries) {
+        if (store.bytesOf(bundle.manifest.files[file].sha256) !== undefined) continue
+        await this.convert(source, { layers: `${layer}`, experts: `${firstExpert}-${firstExpert + experts - 1}`, client: false }, [file], signal)
+      }
     }
     return entries
   }
 
-  private async obtainClientPart (signal?: AbortSignal): Promise<void> {
-    const { bundle, blocks, store } = this.init
-    const files = contentFiles(bundle, bundle.clientFiles()).filter(({ sha256 }) => store.bytesOf(sha256) === undefined)
-    if (files.length > 0) await blocks.fetchFiles(files, store, { signal })
-  }
-
-  private async convert ({ layer, firstExpert, experts, file }: BlockEntry, checkpoint: string, signal?: AbortSignal): Promise<void> {
+  private async convert (checkpoint: string, part: { layers: string, experts?: string, client: boolean }, files: string[], signal?: AbortSignal): Promise<void> {
     const { bundle, store } = this.init
-    const { dir } = bundle
-    await convertCheckpoint({
-      checkpoint, out: dir, manifest: join(dir, MANIFEST_FILE), layers: `${layer}`, experts: `${firstExpert}-${firstExpert + experts - 1}`, client: false, signal
-    })
-    // The store looks, and serves it from now on.
-    for (const content of contentFiles(bundle, [file])) await (await store.open(content)).close()
+    await convertCheckpoint({ checkpoint, out: bundle.dir, manifest: join(bundle.dir, MANIFEST_FILE), ...part, signal })
+    // The store looks, and serves them from now on.
+    for (const content of contentFiles(bundle, files)) await (await store.open(content)).close()
   }
 
   private entries (blocks: HostedBlock[]): BlockEntry[] {

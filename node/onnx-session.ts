@@ -1,3 +1,4 @@
+import './telemetry.js'
 import ort from 'onnxruntime-node'
 
 /** Where a graph's time goes is decided here and nowhere else: every session of the product is opened by this function. */

@@ -66,7 +66,7 @@ export class SwarmClient {
       init.onProgress?.('find-peers', 1, 1)
       return new SwarmClient(bundle, await openText(bundle), attention, swarm, closers)
     } catch (error) {
-      await closers.close()
+      await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })
       throw error
     }
   }

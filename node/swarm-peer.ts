@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { type BlockEntry, Bundle, ModelError, selectBlocks } from '../model-tools/index.js'
 import { connectBlocks, createSwarmHost, type FileStore, type OnSwarmEvent, serveBlocks, serveExperts, type SwarmHost } from '../swarm/index.js'
-import { modelDirectory, openBundleStore, openOrFetchManifest } from './bundle-store.js'
+import { isModelId, modelDirectory, openBundleStore, openOrFetchManifest } from './bundle-store.js'
 import { Closers } from './closers.js'
 import { Donation, type DonationEvent } from './donation.js'
 import { ExpertHost, type LoadProgress, residentMemory } from './host/expert-host.js'
@@ -27,6 +27,8 @@ export interface SwarmPeerInit {
   onEvent?: OnSwarmEvent
   onDonation?: (event: DonationEvent) => void
   onProgress?: (progress: LoadProgress) => void
+  /** Called when a compute worker dies: stop this peer, it announces what it cannot compute. */
+  onFailure?: (error: Error) => void
   signal?: AbortSignal
 }
 
@@ -45,8 +47,6 @@ export interface DonateInit {
   reviewIntervalMs?: number
   holdMs?: number
 }
-
-const MODEL_ID = /^[0-9a-f]{64}$/
 
 /**
  * Donates compute: hosts blocks of experts and serves them to the swarm until it is stopped. Gives the bundle's files that it has to other
@@ -69,10 +69,10 @@ export class SwarmPeer {
     const { signal, onEvent } = init
     const closers = new Closers()
     try {
-      if (MODEL_ID.test(init.model) && init.donate === undefined) {
+      if (isModelId(init.model) && init.donate === undefined) {
         throw new ModelError('not-found', `${init.model.slice(0, 12)}... is the id of a model: say how much memory to donate to it with --donate, or fetch its blocks with moeswarm fetch first.`)
       }
-      const local = MODEL_ID.test(init.model) ? undefined : await Bundle.open(init.model)
+      const local = isModelId(init.model) ? undefined : await Bundle.open(init.model)
       // A bad range is the user's to mend before anything is started.
       const chosen = local === undefined || init.donate !== undefined ? [] : await blocksToHost(local, init)
       const host = await createSwarmHost({ dht: 'server', keyFile: init.keyFile, listen: init.listen, bootstrap: init.bootstrap, signal, onEvent })
@@ -83,7 +83,7 @@ export class SwarmPeer {
       const store = await openBundleStore(bundle)
       const donation = init.donate === undefined ? undefined : donationOf(init, init.donate, bundle, host, store, blocks)
       const hosted = donation === undefined ? chosen : await donation.begin(signal)
-      const compute = await ExpertHost.load({ bundle, blocks: hosted, threads: init.threads, onLoad: init.onProgress, signal })
+      const compute = await ExpertHost.load({ bundle, blocks: hosted, threads: init.threads, onLoad: init.onProgress, onFailure: init.onFailure, signal })
       closers.add(async () => { await compute.stop() })
       const serving = await serveExperts({
         host,
@@ -105,7 +105,7 @@ export class SwarmPeer {
       }
       return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, closers)
     } catch (error) {
-      await closers.close()
+      await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })
       throw error
     }
   }

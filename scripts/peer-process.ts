@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
+import { createInterface, type Interface } from 'node:readline'
 import { ROOT } from './demo-bundle.js'
 
 export const CLI = join(ROOT, 'dist', 'node', 'cli', 'main.js')
@@ -25,12 +25,10 @@ export async function startPeerProcess (args: string[]): Promise<PeerProcess> {
   child.stderr.on('data', (chunk: Buffer) => { errors = (errors + chunk.toString()).slice(-4000) })
   const exited = once(child, 'exit').then(([code]) => code as number | null)
   const lines = createInterface({ input: child.stdout })
-  const line = await Promise.race([
-    once(lines, 'line', { signal: AbortSignal.timeout(READY_TIMEOUT_MS) }).then(([first]) => String(first)),
-    exited.then(code => { throw new Error(`a peer ended with ${code} before it was ready:\n${errors}`) })
-  ])
-  const ready = JSON.parse(line) as { event: string, peerId: string, addresses: string[], blocks: PeerProcess['blocks'] }
-  if (ready.event !== 'ready') throw new Error(`a peer said ${line} instead of being ready:\n${errors}`)
+  const ready = await firstLine(lines, exited).catch((error: unknown) => {
+    child.kill('SIGKILL')
+    throw new Error(`a peer did not become ready:\n${errors}`, { cause: error })
+  })
   return {
     peerId: ready.peerId,
     addresses: ready.addresses,
@@ -41,4 +39,21 @@ export async function startPeerProcess (args: string[]): Promise<PeerProcess> {
       return await exited
     }
   }
+}
+
+interface Ready {
+  event: string
+  peerId: string
+  addresses: string[]
+  blocks: PeerProcess['blocks']
+}
+
+async function firstLine (lines: Interface, exited: Promise<number | null>): Promise<Ready> {
+  const line = await Promise.race([
+    once(lines, 'line', { signal: AbortSignal.timeout(READY_TIMEOUT_MS) }).then(([first]) => String(first)),
+    exited.then(code => { throw new Error(`it ended with ${code}`) })
+  ])
+  const ready = JSON.parse(line) as Ready
+  if (ready.event !== 'ready') throw new Error(`it said ${line}`)
+  return ready
 }

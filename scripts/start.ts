@@ -1,8 +1,5 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { Terminal } from '../node/cli/terminal.js'
 import { demoBundle, shown } from './demo-bundle.js'
 import { CLI, type PeerProcess, startPeerProcess } from './peer-process.js'
@@ -17,8 +14,7 @@ const PEER_LAYERS = ['0-3', '2-5', '0-1,4-5']
 const prompt = process.argv.slice(2).join(' ') || DEFAULT_PROMPT
 const terminal = new Terminal({})
 const abort = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { abort.abort() })
-const scratch = await mkdtemp(join(tmpdir(), 'moeswarm-start-'))
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { abort.abort() })
 const peers: PeerProcess[] = []
 
 try {
@@ -27,18 +23,17 @@ try {
   for (const [i, layers] of PEER_LAYERS.entries()) {
     abort.signal.throwIfAborted()
     const bootstrap = peers.length === 0 ? [] : ['--bootstrap', peers[0].addresses[0]]
-    const peer = await startPeerProcess(['--model', bundle, '--layers', layers, '--key', join(scratch, `peer-${i}.key`), '--threads', '1', ...bootstrap])
+    const peer = await startPeerProcess(['--model', bundle, '--layers', layers, '--threads', '1', ...bootstrap])
     peers.push(peer)
     terminal.note(`Peer ${i + 1} of ${PEER_LAYERS.length}: ${peer.peerId}, layers ${layers}`)
   }
   terminal.note('')
   process.exitCode = await generate(bundle)
-  if (process.exitCode === 0) terminal.note(`\nThe peers end with this command. To keep one: npx moeswarm peer --model ${shown(bundle)}`)
+  if (process.exitCode === 0) terminal.note(`\nThe peers end with this command. To keep one: node dist/node/cli/main.js peer --model ${shown(bundle)}`)
 } catch (error) {
   if (!abort.signal.aborted) throw error
 } finally {
   await Promise.all(peers.map(peer => peer.stop()))
-  await rm(scratch, { recursive: true, force: true })
   if (abort.signal.aborted) process.exitCode = 130
 }
 

@@ -1,10 +1,15 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { ModelError } from '../../model-tools/index.js'
-import { asSwarmError } from '../../swarm/index.js'
+import { asSwarmError, isSwarmError } from '../../swarm/index.js'
 import { type OutputOptions, Terminal } from './terminal.js'
 
 /** Exit code after Ctrl-C, as shells have it. */
 const INTERRUPTED = 130
+
+/** A terminal's Ctrl-C reaches a whole process group, and a parent may pass it on: within this time, in milliseconds, that is one signal. */
+const ONE_INTERRUPT_MS = 1000
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** A mistake of the user that only the command line knows of. `message` says the cause and the way out. */
 export class UsageError extends Error {
@@ -14,7 +19,7 @@ export class UsageError extends Error {
 /** What a command gets beside its own options. */
 export interface Run {
   terminal: Terminal
-  /** Aborts at the first SIGINT or SIGTERM; a second one ends the process at once. */
+  /** Aborts at the first SIGINT, SIGTERM or SIGHUP, or when nobody reads stdout any more; a second signal ends the process at once. */
   signal: AbortSignal
 }
 
@@ -28,35 +33,48 @@ export function command (name: string, description: string, example: string): Co
     .showHelpAfterError('(add --help for the options and an example)')
 }
 
-/** Makes a command's body an action: signals abort it, errors become one sentence and a non-zero exit code. */
-export function action<T extends OutputOptions> (body: (options: T, run: Run) => Promise<void>): (options: T) => Promise<void> {
+/**
+ * Makes a command's body an action: signals abort it, errors become one sentence and a non-zero exit code.
+ * `interrupted` is the exit code of a body that a signal cut short.
+ */
+export function action<T extends OutputOptions> (body: (options: T, run: Run) => Promise<void>, interrupted = INTERRUPTED): (options: T) => Promise<void> {
   return async options => {
     const terminal = new Terminal(options)
     const abort = new AbortController()
+    let interruptedAt = -Infinity
     const interrupt = (): void => {
-      if (abort.signal.aborted) process.exit(INTERRUPTED)
+      if (abort.signal.aborted && performance.now() - interruptedAt > ONE_INTERRUPT_MS) process.exit(INTERRUPTED)
+      interruptedAt = performance.now()
       abort.abort()
     }
-    process.on('SIGINT', interrupt)
-    process.on('SIGTERM', interrupt)
+    const unread = (error: NodeJS.ErrnoException): void => {
+      if (error.code !== 'EPIPE') throw error
+      abort.abort()
+    }
+    for (const signal of SIGNALS) process.on(signal, interrupt)
+    process.stdout.on('error', unread)
     try {
       await body(options, { terminal, signal: abort.signal })
     } catch (error) {
       terminal.endProgress()
-      process.exitCode = abort.signal.aborted ? INTERRUPTED : 1
-      if (!abort.signal.aborted) report(terminal, error)
+      const cutShort = abort.signal.aborted && isAbort(error, abort.signal)
+      process.exitCode = cutShort ? interrupted : 1
+      if (!cutShort) report(terminal, error)
     } finally {
       terminal.endProgress()
-      process.off('SIGINT', interrupt)
-      process.off('SIGTERM', interrupt)
+      for (const signal of SIGNALS) process.off(signal, interrupt)
     }
   }
+}
+
+function isAbort (error: unknown, signal: AbortSignal): boolean {
+  return error === signal.reason || isSwarmError(error, 'aborted') || (error instanceof Error && error.name === 'AbortError')
 }
 
 function report (terminal: Terminal, error: unknown): void {
   const message = error instanceof Error ? error.message : String(error)
   const coded = error instanceof ModelError ? error : asSwarmError(error)
-  const known = coded !== undefined || error instanceof UsageError || error instanceof RangeError
+  const known = coded !== undefined || error instanceof UsageError
   const code = coded?.code ?? (known ? 'usage' : 'internal')
   terminal.event('error', { code, message })
   process.stderr.write(`moeswarm: ${message}\n`)
@@ -88,9 +106,12 @@ export const parse = {
     if (!/^\d+$/.test(value) || !Number.isSafeInteger(n) || n < min) throw new InvalidArgumentError(`It is a whole number from ${min} on.`)
     return n
   },
-  number: (value: string): number => {
+  /** Numbers from `min` (excluded where `above`) to `max`. */
+  number: (min: number, max = Infinity, above = false) => (value: string): number => {
     const n = Number(value)
-    if (value.trim() === '' || !Number.isFinite(n)) throw new InvalidArgumentError('It is a number.')
+    if (value.trim() === '' || !Number.isFinite(n) || n < min || n > max || (above && n === min)) {
+      throw new InvalidArgumentError(`It is a number ${above ? 'above' : 'from'} ${min}${max === Infinity ? ' on' : ` to ${max}`}.`)
+    }
     return n
   },
   /** Bytes, with a binary or decimal unit: 4GiB, 500MB. */

@@ -2,9 +2,10 @@ import { Command } from 'commander'
 import colors from 'picocolors'
 import { Bundle, type BlockEntry } from '../../model-tools/index.js'
 import { createSwarmHost, type InspectedPeer, SwarmInspector } from '../../swarm/index.js'
+import { isModelId } from '../bundle-store.js'
 import { action, command, parse, type Run, UsageError } from './command.js'
 import { coverageMapText } from './coverage-map.js'
-import { describeEvent, shortPeerId } from './swarm-events.js'
+import { noteEvents, shortPeerId } from './swarm-events.js'
 import { formatMs, formatRanges, type OutputOptions, table, type Terminal } from './terminal.js'
 
 interface DhtOptions extends OutputOptions {
@@ -17,8 +18,6 @@ interface InspectedModel {
   id: string
   blocks?: BlockEntry[]
 }
-
-const MODEL_ID = /^[0-9a-f]{64}$/
 
 export function dhtCommand (): Command {
   return new Command('dht')
@@ -52,6 +51,7 @@ async function peers (options: DhtOptions, run: Run): Promise<void> {
 
 async function providers (options: DhtOptions & { layer: number }, run: Run): Promise<void> {
   const model = await modelOf(options)
+  checkLayer(options.layer, model)
   await withInspector(options, run, async inspector => { showPeers(await inspector.providers(model.id, options.layer, run), model, run.terminal) })
 }
 
@@ -91,7 +91,7 @@ async function routingTable (options: DhtOptions, run: Run): Promise<void> {
 }
 
 async function lookup (target: string, options: DhtOptions, run: Run): Promise<void> {
-  const key = /^\d+$/.test(target) ? { modelId: (await modelOf(options)).id, layer: Number(target) } : target
+  const key = /^\d+$/.test(target) ? await layerOf(Number(target), options) : target
   await withInspector(options, run, async inspector => {
     const found = new Set<string>()
     for await (const hop of inspector.lookup(key, run)) {
@@ -116,10 +116,7 @@ async function withInspector (options: DhtOptions, { terminal, signal }: Run, us
     dht: 'client',
     bootstrap: options.bootstrap,
     signal,
-    onEvent: event => {
-      const text = describeEvent(event)
-      if (text !== undefined) terminal.note(text)
-    }
+    onEvent: noteEvents(terminal)
   })
   try {
     await use(new SwarmInspector(host), host.peerId)
@@ -128,9 +125,21 @@ async function withInspector (options: DhtOptions, { terminal, signal }: Run, us
   }
 }
 
+/** Only a bundle tells how many layers a model has. */
+function checkLayer (layer: number, { blocks }: InspectedModel): void {
+  const last = blocks?.at(-1)?.layer ?? Infinity
+  if (layer > last) throw new UsageError(`The model has layers 0-${last}; ${layer} lies outside.`)
+}
+
+async function layerOf (layer: number, options: DhtOptions): Promise<{ modelId: string, layer: number }> {
+  const model = await modelOf(options)
+  checkLayer(layer, model)
+  return { modelId: model.id, layer }
+}
+
 async function modelOf ({ model }: DhtOptions): Promise<InspectedModel> {
   if (model === undefined) throw new UsageError('No model: name a bundle directory or a model id with --model.')
-  if (MODEL_ID.test(model)) return { id: model }
+  if (isModelId(model)) return { id: model }
   const bundle = await Bundle.open(model)
   return { id: bundle.id, blocks: bundle.blocks }
 }

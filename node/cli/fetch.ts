@@ -1,7 +1,8 @@
 import { type Command, Option } from 'commander'
+import { isModelId } from '../bundle-store.js'
 import { type BundlePart, fetchBundle } from '../fetch-bundle.js'
 import { action, command, parse, UsageError } from './command.js'
-import { describeEvent } from './swarm-events.js'
+import { noteEvents } from './swarm-events.js'
 import { formatRanges, type OutputOptions } from './terminal.js'
 
 interface FetchOptions extends OutputOptions {
@@ -22,15 +23,14 @@ export function fetchCommand (): Command {
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
     .action(async (modelId: string, options: FetchOptions) => {
       await action<FetchOptions>(async (settings, { terminal, signal }) => {
+        if (!isModelId(modelId)) throw new UsageError('A model id is 64 lower-case hex digits; `moeswarm peer` and `moeswarm convert` print it.')
+        if (settings.part === 'client' && (settings.layers !== undefined || settings.experts !== undefined)) throw new UsageError('--layers and --experts go with --part experts or all.')
         if (settings.bootstrap === undefined) throw new UsageError('No swarm to fetch from: name a host in it with --bootstrap.')
         const show = terminal.progress('Fetching', 'bytes')
         const bundle = await fetchBundle({
           ...settings, modelId, bootstrap: settings.bootstrap, signal,
           onProgress: ({ doneBytes, totalBytes }) => { show(doneBytes, totalBytes) },
-          onEvent: event => {
-            const text = describeEvent(event)
-            if (text !== undefined) terminal.note(text)
-          }
+          onEvent: noteEvents(terminal)
         })
         terminal.endProgress()
         const here = (await Promise.all(bundle.blocks.map(async block => await bundle.has(block.file) ? [block.layer] : []))).flat()

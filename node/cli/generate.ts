@@ -6,7 +6,7 @@ import type { Generation } from '../client/generate.js'
 import type { LapTimes } from '../client/lap-profile.js'
 import { SwarmClient } from '../swarm-client.js'
 import { action, command, parse, UsageError } from './command.js'
-import { describeEvent, shortPeerId } from './swarm-events.js'
+import { noteEvents, shortPeerId } from './swarm-events.js'
 import { formatMs, formatRanges, type OutputOptions, table, type Terminal } from './terminal.js'
 
 interface GenerateCommandOptions extends OutputOptions {
@@ -36,9 +36,9 @@ export function generateCommand (): Command {
     .option('--prompt-ids <ids>', 'token ids to go on from, such as 2,612,632')
     .option('--chat', 'take the prompt as a question and answer it, by the model\'s chat template')
     .option('--max-tokens <n>', 'tokens to generate at most', parse.count(1), 256)
-    .option('--temperature <t>', '0 is greedy (default: the model\'s)', parse.number)
+    .option('--temperature <t>', '0 is greedy (default: the model\'s)', parse.number(0))
     .option('--top-k <k>', 'keep the k most likely tokens, 0 keeps all (default: the model\'s)', parse.count(0))
-    .option('--top-p <p>', 'keep the most likely tokens of probability p together (default: the model\'s)', parse.number)
+    .option('--top-p <p>', 'keep the most likely tokens of probability p together (default: the model\'s)', parse.number(0, 1, true))
     .option('--seed <s>', 'equal seeds give equal texts (default: by chance)', parse.count(0))
     .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact').choices(['fp32', 'fp16', 'int8']).default('fp16'))
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
@@ -64,10 +64,7 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
     localLayers,
     threads: options.threads,
     onProgress: (step, done, total) => { bars[step](done, total) },
-    onEvent: event => {
-      const text = describeEvent(event)
-      if (text !== undefined) terminal.note(text)
-    },
+    onEvent: noteEvents(terminal),
     signal
   })
   try {
@@ -85,12 +82,15 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
       signal
     })
     if (options.chat !== true && prompt.ids === undefined) terminal.result(prompt.text)
+    let written = 0
     for await (const event of events) {
       if (event.type === 'token') {
         terminal.result(event.text)
+        written += event.text.length
         terminal.event('token', { id: event.id, text: event.text })
       } else if (event.type === 'done') {
-        terminal.result('\n')
+        // What an unfinished character at the end came to.
+        terminal.result(`${event.generation.text.slice(written)}\n`)
         const peers = client.peers()
         terminal.event('done', { ...event.generation, peers })
         if (!terminal.json) terminal.note(summary(event.generation, peers))
@@ -108,6 +108,7 @@ async function readPrompt ({ prompt, promptIds }: GenerateCommandOptions): Promi
     if (ids.some(Number.isNaN)) throw new UsageError('--prompt-ids takes token ids separated by commas, such as 2,612,632.')
     return { text: '', ids }
   }
+  if (prompt === '') throw new UsageError('The prompt is empty: give --prompt "text", or pipe one in.')
   if (prompt !== undefined) return { text: prompt }
   if (process.stdin.isTTY) throw new UsageError('No prompt: give --prompt "text", or pipe one in.')
   const piped = (await readAll(process.stdin)).trimEnd()

@@ -1,8 +1,9 @@
 import { once } from 'node:events'
 import type { Command } from 'commander'
+import { isModelId } from '../bundle-store.js'
 import { SwarmPeer } from '../swarm-peer.js'
 import { action, command, parse, UsageError } from './command.js'
-import { describeDonation, describeEvent } from './swarm-events.js'
+import { describeDonation, noteEvents } from './swarm-events.js'
 import { formatRanges, type OutputOptions } from './terminal.js'
 
 interface PeerOptions extends OutputOptions {
@@ -38,6 +39,8 @@ export function peerCommand (): Command {
       const bars = { verify: terminal.progress('Verifying blocks'), load: terminal.progress('Loading experts') }
       const fetched = terminal.progress('Fetching', 'bytes')
       checkDonation(options)
+      const failed = new AbortController()
+      let ready = false
       const peer = await SwarmPeer.start({
         ...options,
         keyFile: options.key,
@@ -45,29 +48,34 @@ export function peerCommand (): Command {
         donate: options.donate === undefined ? undefined : { bytes: options.donate, source: options.source, dir: options.dir, clientPart: options.clientPart },
         onDonation: event => {
           if (event.type === 'fetching') return fetched(event.doneBytes, event.totalBytes)
+          // The first line of --json is 'ready', which names what the first plan came to.
+          if (ready) terminal.event(event.type, event)
           const text = describeDonation(event)
           if (text !== undefined) terminal.note(text)
         },
         onProgress: ({ phase, done, total }) => { bars[phase](done, total) },
-        onEvent: event => {
-          const text = describeEvent(event)
-          if (text !== undefined) terminal.note(text)
-        },
+        onFailure: error => { failed.abort(error) },
+        onEvent: noteEvents(terminal),
         signal
       })
       terminal.endProgress()
       const blocks = peer.blocks.map(({ layer, firstExpert, experts }) => ({ layer, firstExpert, experts }))
       terminal.event('ready', { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks })
+      ready = true
       terminal.note(`Peer ${peer.peerId} serves ${blocks.length} blocks of model ${peer.bundle.id.slice(0, 12)}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`)
       for (const address of peer.addresses) terminal.note(`Others join with --bootstrap ${address}`)
-      if (!signal.aborted) await once(signal, 'abort')
+      const end = AbortSignal.any([signal, failed.signal])
+      if (!end.aborted) await once(end, 'abort')
       terminal.note('Finishing the requests in flight ...')
       await peer.stop()
       terminal.event('stopped')
-    }))
+      if (failed.signal.aborted) throw failed.signal.reason
+    }, 0))
 }
 
-function checkDonation ({ donate, donateCores, source, dir, layers, experts }: PeerOptions): void {
+function checkDonation ({ model, donate, donateCores, threads, source, dir, clientPart, layers, experts }: PeerOptions): void {
+  if (donateCores !== undefined && threads !== undefined) throw new UsageError('Give --donate-cores or --threads, not both.')
+  if (dir !== undefined && !isModelId(model)) throw new UsageError('--dir goes with the id of a model: a bundle directory is where it is.')
   if (donate !== undefined && (layers !== undefined || experts !== undefined)) throw new UsageError('Give --donate, which chooses the blocks itself, or --layers and --experts, not both.')
-  if (donate === undefined && (donateCores !== undefined || source !== undefined || dir !== undefined)) throw new UsageError('--donate-cores, --source and --dir go with --donate.')
+  if (donate === undefined && (donateCores !== undefined || source !== undefined || dir !== undefined || !clientPart)) throw new UsageError('--donate-cores, --source, --dir and --no-client-part go with --donate.')
 }

@@ -1,6 +1,6 @@
 import type { SwarmEvent } from '../../swarm/index.js'
 import type { DonationEvent } from '../donation.js'
-import { formatMs, formatRanges } from './terminal.js'
+import { formatMs, formatRanges, type Terminal } from './terminal.js'
 
 /** Last characters of a peer id: what tells two apart. */
 export function shortPeerId (peerId: string): string {
@@ -8,7 +8,7 @@ export function shortPeerId (peerId: string): string {
 }
 
 /** A line for a person's log; undefined for what is too frequent or too fine for one. */
-export function describeEvent (event: SwarmEvent): string | undefined {
+function describeEvent (event: SwarmEvent): string | undefined {
   switch (event.type) {
     case 'bootstrap-failed': return `No answer from ${event.address} (${event.reason}).`
     case 'announced': return `Announced ${event.keys} keys on the DHT in ${formatMs(event.tookMs)}.`
@@ -22,12 +22,21 @@ export function describeEvent (event: SwarmEvent): string | undefined {
   }
 }
 
+/** Writes the swarm's events to a person's log. */
+export function noteEvents (terminal: Terminal): (event: SwarmEvent) => void {
+  return event => {
+    const text = describeEvent(event)
+    if (text !== undefined) terminal.note(text)
+  }
+}
+
 /** A line for a person's log; undefined for progress, which has a bar. */
 export function describeDonation (event: DonationEvent): string | undefined {
   switch (event.type) {
     case 'plan': return event.reasons.map(({ action, block, reason }) => `${action === 'take' ? 'Taking' : 'Giving up'} layer ${block.layer} experts ${block.firstExpert}-${block.firstExpert + block.experts - 1} (${reason}).`).join('\n')
     case 'hosting': return `Now hosting ${event.blocks.length} blocks, layers ${formatRanges([...new Set(event.blocks.map(block => block.layer))].sort((a, b) => a - b))}.`
     case 'review-failed': return `The swarm's coverage could not be followed: ${event.reason} Trying again.`
+    case 'client-part-missing': return `The client part cannot be kept for new users: ${event.reason} Trying again.`
     case 'fetching': return undefined
   }
 }

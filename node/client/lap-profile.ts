@@ -25,8 +25,6 @@ export class LapProfile {
   private total = 0
   private count = 0
 
-  get laps (): number { return this.count }
-
   /** Adds the time since `start` (performance.now) to `row` and returns the present time. */
   add (row: Row, start: number): number {
     const now = performance.now()

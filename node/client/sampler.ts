@@ -1,5 +1,6 @@
 import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64'
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
+import { ModelError } from '../../model-tools/index.js'
 
 export interface SamplingOptions {
   /** 0 is greedy. */
@@ -16,13 +17,13 @@ export interface SamplingOptions {
 export class Sampler {
   private readonly random: ReturnType<typeof xoroshiro128plus>
 
-  /** @throws RangeError naming the option that is out of range */
+  /** @throws ModelError 'out-of-range' naming the option */
   constructor (private readonly options: SamplingOptions) {
     const { temperature, topK, topP, seed } = options
-    if (!(temperature >= 0 && Number.isFinite(temperature))) throw new RangeError(`The temperature is a number from 0 on, not ${temperature}.`)
-    if (!Number.isInteger(topK) || topK < 0) throw new RangeError(`top-k is a whole number from 0 (all) on, not ${topK}.`)
-    if (!(topP > 0 && topP <= 1)) throw new RangeError(`top-p is a number above 0 and at most 1, not ${topP}.`)
-    if (!Number.isSafeInteger(seed)) throw new RangeError(`The seed is a whole number, not ${seed}.`)
+    if (!(temperature >= 0 && Number.isFinite(temperature))) throw outOfRange(`The temperature is a number from 0 on, not ${temperature}.`)
+    if (!Number.isInteger(topK) || topK < 0) throw outOfRange(`top-k is a whole number from 0 (all) on, not ${topK}.`)
+    if (!(topP > 0 && topP <= 1)) throw outOfRange(`top-p is a number above 0 and at most 1, not ${topP}.`)
+    if (!Number.isSafeInteger(seed)) throw outOfRange(`The seed is a whole number, not ${seed}.`)
     this.random = xoroshiro128plus(seed)
   }
 
@@ -43,6 +44,10 @@ export class Sampler {
     }
     return ids[kept - 1] // rounding left a crumb
   }
+}
+
+function outOfRange (message: string): ModelError {
+  return new ModelError('out-of-range', message)
 }
 
 /** The lowest id of the largest logit. */

@@ -1,5 +1,7 @@
+import '../telemetry.js'
 import { Worker } from 'node:worker_threads'
 import { ModelError, type ModelErrorCode } from '../../model-tools/index.js'
+import { SwarmError } from '../../swarm/index.js'
 import type { ComputeReply, ComputeRequest, ComputeResult, ComputeWorkerData } from './compute-messages.js'
 
 interface Pending {
@@ -13,8 +15,10 @@ export class ComputeThread {
   readonly #pending = new Map<number, Pending>()
   #nextId = 0
   #failure?: Error
+  #stopping = false
 
-  constructor (workerData: ComputeWorkerData) {
+  /** `onFailure` is called when the worker ends without `stop`. */
+  constructor (workerData: ComputeWorkerData, private readonly onFailure: (error: Error) => void) {
     this.#worker = new Worker(new URL('./compute-worker.js', import.meta.url), { workerData })
     this.#worker.on('message', (reply: ComputeReply) => { this.#onReply(reply) })
     this.#worker.on('error', error => { this.#fail(error) })
@@ -33,6 +37,7 @@ export class ComputeThread {
 
   /** Rejects what is waiting with `reason`. */
   async stop (reason: Error): Promise<void> {
+    this.#stopping = true
     this.#fail(reason)
     await this.#worker.terminate()
   }
@@ -44,12 +49,17 @@ export class ComputeThread {
       pending?.resolve(reply.result)
       return
     }
-    const { message, code = 'malformed', data } = reply.error
-    pending?.reject(new ModelError(code as ModelErrorCode, message, data))
+    const { message, code, data } = reply.error
+    pending?.reject(code === undefined
+      ? new SwarmError('compute-failed', `An expert could not be computed: ${message}`, {})
+      : new ModelError(code as ModelErrorCode, message, data))
   }
 
   #fail (error: Error): void {
-    this.#failure ??= error
+    if (this.#failure === undefined) {
+      this.#failure = error
+      if (!this.#stopping) this.onFailure(error)
+    }
     for (const { reject } of this.#pending.values()) reject(this.#failure)
     this.#pending.clear()
   }

@@ -40,6 +40,8 @@ export interface ExpertHostInit {
   onProgress?: (verified: number, total: number) => void
   /** Called after each verified file and each loaded expert. */
   onLoad?: (progress: LoadProgress) => void
+  /** Called when a compute worker dies: its experts cannot be computed any more. */
+  onFailure?: (error: Error) => void
   signal?: AbortSignal
 }
 
@@ -67,10 +69,10 @@ export class ExpertHost implements ExpertCompute {
    * Verifies the blocks' files, then loads them.
    * @throws ModelError 'no-memory' before anything is loaded; 'hash-mismatch', 'not-found'
    */
-  static async load ({ bundle, blocks, threads = availableParallelism(), memoryLimit, onProgress, onLoad, signal }: ExpertHostInit): Promise<ExpertHost> {
+  static async load ({ bundle, blocks, threads = availableParallelism(), memoryLimit, onProgress, onLoad, onFailure = () => {}, signal }: ExpertHostInit): Promise<ExpertHost> {
     requireMemory(bundle, [], blocks, { starting: threads, limit: memoryLimit })
     await removeStaleScratch(bundle.dir)
-    const host = new ExpertHost(bundle, Array.from({ length: threads }, () => new ComputeThread({ dir: bundle.dir })), memoryLimit)
+    const host = new ExpertHost(bundle, Array.from({ length: threads }, () => new ComputeThread({ dir: bundle.dir }, onFailure)), memoryLimit)
     try {
       await host.add(blocks, {
         signal,

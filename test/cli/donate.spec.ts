@@ -55,7 +55,8 @@ describe('fetching and donating from the command line', function () {
     { name: 'a source without a donation', args: ['peer', '--model', 'x', '--source', 'y'], pattern: /go with --donate/ },
     { name: 'a model id without a donation', args: ['peer', '--model', 'ab'.repeat(32)], pattern: /--donate/ },
     { name: 'a fetch from nowhere', args: ['fetch', 'ab'.repeat(32), '--out', 'x'], pattern: /--bootstrap/ },
-    { name: 'a fetch of no model id', args: ['fetch', 'story', '--out', 'x', '--bootstrap', '/ip4/127.0.0.1/tcp/9'], pattern: /64|127\.0\.0\.1/ }
+    { name: 'a fetch of no model id', args: ['fetch', 'story', '--out', 'x', '--bootstrap', '/ip4/127.0.0.1/tcp/9'], pattern: /64 lower-case hex/ },
+    { name: 'a range of experts for the client part', args: ['fetch', 'ab'.repeat(32), '--out', 'x', '--layers', '77', '--bootstrap', '/ip4/127.0.0.1/tcp/9'], pattern: /--part experts/ }
   ]) {
     it(`refuses ${name}`, async () => {
       const { code, stderr } = await runCli(args)

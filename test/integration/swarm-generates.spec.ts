@@ -51,13 +51,18 @@ describe('generation through a swarm, f32 bundle, fp32 on the wire', function ()
 
       it('continues every reference prompt with the reference\'s tokens and logits', async () => {
         for (const { ids, greedy_ids: expected, top10 } of reference.prompts) {
+          let compared = 0
           await client!.logits(ids, 64, (position, logits) => {
             if (position !== ids.length - 1) return
+            compared = top10.length
             for (const { id, logit } of top10) assert.ok(Math.abs(logits[id] - logit) < LOGIT_TOLERANCE, `logit of ${id}: ${logits[id]} instead of ${logit}`)
           }, new LapProfile())
+          assert.equal(compared, 10)
+          const tokens: number[] = []
           for await (const event of client!.generate(ids, { maxTokens: expected.length, sampling: GREEDY, stopTokenIds: [] })) {
-            if (event.type === 'done') assert.deepEqual(event.generation.tokens, expected)
+            if (event.type === 'token') tokens.push(event.id)
           }
+          assert.deepEqual(tokens, expected)
         }
         const stats = client!.peers()
         assert.ok(stats.every(peer => peer.failures === 0))

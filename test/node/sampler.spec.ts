@@ -51,7 +51,7 @@ describe('Sampler', () => {
 
   for (const bad of [{ temperature: -1 }, { temperature: NaN }, { topK: -1 }, { topK: 1.5 }, { topP: 0 }, { topP: 1.1 }, { seed: 0.5 }]) {
     it(`refuses ${JSON.stringify(bad)}`, () => {
-      assert.throws(() => new Sampler({ ...greedy, ...bad }), RangeError)
+      assert.throws(() => new Sampler({ ...greedy, ...bad }), { name: 'ModelError', code: 'out-of-range' })
     })
   }
 })
