@@ -44,7 +44,7 @@ describe('fetching and donating from the command line', function () {
   })
 
   it('donates by the id of a model alone', async () => {
-    const peer = await startPeerProcess(['--model', model.id, '--donate', '200MiB', '--donate-cores', '1', '--dir', join(scratch, 'donated'), ...bootstrap()])
+    const peer = await startPeerProcess(['--model', model.id, '--donate', '400MiB', '--donate-cores', '1', '--dir', join(scratch, 'donated'), ...bootstrap()])
     assert.ok(peer.blocks.length > 0)
     assert.equal(await peer.stop(), 0)
   })
