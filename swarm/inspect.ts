@@ -107,9 +107,15 @@ export class SwarmInspector {
     const asked: Array<Promise<InspectedPeer>> = []
     const limit = querySignal(signal == null ? [] : [signal], limits.DHT_QUERY_TIMEOUT_MS)
     for await (const provider of findProviders(this.#host.libp2p.services.dht, key, limit)) {
-      if (!provider.id.equals(this.#host.libp2p.peerId)) asked.push(this.#ask(provider, modelId, signal))
+      if (!provider.id.equals(this.#host.libp2p.peerId)) asked.push(this.#askTwice(provider, modelId, signal))
     }
     return (await Promise.all(asked)).sort((a, b) => a.peerId < b.peerId ? -1 : 1)
+  }
+
+  /** Two hosts that dial each other at once, as the query and this do, may close one of the connections under a stream. */
+  async #askTwice (provider: PeerInfo, modelId: string, signal: AbortSignal | undefined): Promise<InspectedPeer> {
+    const peer = await this.#ask(provider, modelId, signal)
+    return peer.failure === 'unreachable' && signal?.aborted !== true ? await this.#ask(provider, modelId, signal) : peer
   }
 
   async #ask ({ id, multiaddrs }: PeerInfo, modelId: string, signal: AbortSignal | undefined): Promise<InspectedPeer> {
