@@ -119,9 +119,8 @@ export class SwarmPeer {
 
 /** The blocks that were asked for, or else all that the bundle holds. @throws ModelError 'not-found' when it holds none */
 async function blocksToHost (bundle: Bundle, { layers, experts }: SwarmPeerInit): Promise<BlockEntry[]> {
-  const blocks = selectBlocks(bundle, layers, experts)
-  if (layers !== undefined || experts !== undefined) return blocks
-  const here = (await Promise.all(blocks.map(async block => await bundle.has(block.file) ? [block] : []))).flat()
+  if (layers !== undefined || experts !== undefined) return selectBlocks(bundle, layers, experts)
+  const here = await bundle.heldBlocks()
   if (here.length === 0) throw new ModelError('not-found', `The bundle in ${bundle.dir} holds no block of experts: fetch some with moeswarm fetch --part experts, or host with --donate.`, { path: bundle.dir })
   return here
 }

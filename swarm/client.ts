@@ -7,6 +7,7 @@ import { SwarmDispatcher } from './expert/dispatcher.js'
 import { ExpertSessions } from './expert/sessions.js'
 import type { SwarmHost } from './host.js'
 import type { WireDtype } from './interface.js'
+import { formatRanges } from './ranges.js'
 
 export interface ConnectSwarmInit {
   host: SwarmHost
@@ -120,7 +121,7 @@ function missingFrom (coverage: LayerCoverage[]): Missing {
 
 /** Names runs of experts and the first few layers: a person acts on the shape of the hole, a program reads `data`. */
 function incomplete (missing: Missing, timeoutMs: number): SwarmError<'coverage-incomplete'> {
-  const named = missing.slice(0, NAMED_LAYERS).map(({ layer, experts }) => `layer ${layer} experts ${runs(experts)}`).join('; ')
+  const named = missing.slice(0, NAMED_LAYERS).map(({ layer, experts }) => `layer ${layer} experts ${formatRanges(experts)}`).join('; ')
   const more = missing.length > NAMED_LAYERS ? `; and ${missing.length - NAMED_LAYERS} more layers` : ''
   return new SwarmError('coverage-incomplete',
     `After ${timeoutMs / 1_000} s no live peer holds ${named}${more}: start peers that host them, or check the bootstrap address and the model id.`, { missing })
@@ -128,15 +129,3 @@ function incomplete (missing: Missing, timeoutMs: number): SwarmError<'coverage-
 
 /** Layers that an error names one by one. */
 const NAMED_LAYERS = 4
-
-/** [0, 1, 2, 5] as '0-2,5'. `numbers` ascend. */
-function runs (numbers: number[]): string {
-  const parts: string[] = []
-  for (let at = 0; at < numbers.length;) {
-    let end = at
-    while (numbers[end + 1] === numbers[end] + 1) end++
-    parts.push(end === at ? `${numbers[at]}` : `${numbers[at]}-${numbers[end]}`)
-    at = end + 1
-  }
-  return parts.join(',')
-}

@@ -16,6 +16,7 @@ export type {
 } from './interface.js'
 export { SwarmInspector } from './inspect.js'
 export type { InspectedPeer, InspectOptions, LookupHop } from './inspect.js'
+export { formatRanges } from './ranges.js'
 export { coverageMap } from './directory/coverage.js'
 export type { CoverageCell } from './directory/coverage.js'
 export { blocksKey, layerKey, modelKey } from './dht/keys.js'

@@ -83,6 +83,11 @@ export class Bundle {
     return Object.keys(this.manifest.files).filter(file => !blocks.has(file))
   }
 
+  /** The blocks whose files are here. Rejects like `has`. */
+  async heldBlocks (): Promise<BlockEntry[]> {
+    return (await Promise.all(this.blocks.map(async block => await this.has(block.file) ? [block] : []))).flat()
+  }
+
   /** Whether a file is here, with its right size. */
   async has (file: string): Promise<boolean> {
     return this.#checkSize(file)

@@ -1,12 +1,12 @@
 import { Command } from 'commander'
 import colors from 'picocolors'
 import { Bundle, type BlockEntry } from '../../model-tools/index.js'
-import { createSwarmHost, type InspectedPeer, SwarmInspector } from '../../swarm/index.js'
+import { formatRanges, createSwarmHost, type InspectedPeer, SwarmInspector } from '../../swarm/index.js'
 import { isModelId } from '../bundle-store.js'
 import { action, command, parse, type Run, UsageError } from './command.js'
 import { coverageMapText } from './coverage-map.js'
 import { noteEvents, shortPeerId } from './swarm-events.js'
-import { formatMs, formatRanges, type OutputOptions, table, type Terminal } from './terminal.js'
+import { formatMs, type OutputOptions, table, type Terminal } from './terminal.js'
 
 interface DhtOptions extends OutputOptions {
   bootstrap?: string[]

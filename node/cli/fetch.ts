@@ -1,9 +1,10 @@
 import { type Command, Option } from 'commander'
 import { isModelId } from '../bundle-store.js'
 import { type BundlePart, fetchBundle } from '../fetch-bundle.js'
+import { formatRanges } from '../../swarm/index.js'
 import { action, command, parse, UsageError } from './command.js'
 import { noteEvents } from './swarm-events.js'
-import { formatRanges, type OutputOptions } from './terminal.js'
+import { type OutputOptions } from './terminal.js'
 
 interface FetchOptions extends OutputOptions {
   out: string
@@ -33,7 +34,7 @@ export function fetchCommand (): Command {
           onEvent: noteEvents(terminal)
         })
         terminal.endProgress()
-        const here = (await Promise.all(bundle.blocks.map(async block => await bundle.has(block.file) ? [block.layer] : []))).flat()
+        const here = (await bundle.heldBlocks()).map(block => block.layer)
         terminal.event('done', { model: bundle.id, out: settings.out, blocks: here.length })
         terminal.note(`Bundle ${settings.out}: model ${bundle.id.slice(0, 12)}, ${here.length} of ${bundle.blocks.length} blocks, layers ${formatRanges([...new Set(here)])}.`)
       })(options)

@@ -1,13 +1,13 @@
 import { text as readAll } from 'node:stream/consumers'
 import { Option, type Command } from 'commander'
 import { Bundle, parseRanges } from '../../model-tools/index.js'
-import type { PeerStats, WireDtype } from '../../swarm/index.js'
+import { formatRanges, type PeerStats, type WireDtype } from '../../swarm/index.js'
 import type { Generation } from '../client/generate.js'
 import type { LapTimes } from '../client/lap-profile.js'
 import { SwarmClient } from '../swarm-client.js'
 import { action, command, parse, UsageError } from './command.js'
 import { noteEvents, shortPeerId } from './swarm-events.js'
-import { formatMs, formatRanges, type OutputOptions, table, type Terminal } from './terminal.js'
+import { formatMs, type OutputOptions, table, type Terminal } from './terminal.js'
 
 interface GenerateCommandOptions extends OutputOptions {
   model: string

@@ -2,9 +2,10 @@ import { once } from 'node:events'
 import type { Command } from 'commander'
 import { isModelId } from '../bundle-store.js'
 import { SwarmPeer } from '../swarm-peer.js'
+import { formatRanges } from '../../swarm/index.js'
 import { action, command, parse, UsageError } from './command.js'
 import { describeDonation, noteEvents } from './swarm-events.js'
-import { formatRanges, type OutputOptions } from './terminal.js'
+import { type OutputOptions } from './terminal.js'
 
 interface PeerOptions extends OutputOptions {
   model: string

@@ -1,6 +1,6 @@
-import type { SwarmEvent } from '../../swarm/index.js'
+import { formatRanges, type SwarmEvent } from '../../swarm/index.js'
 import type { DonationEvent } from '../donation.js'
-import { formatMs, formatRanges, type Terminal } from './terminal.js'
+import { formatMs, type Terminal } from './terminal.js'
 
 /** Last characters of a peer id: what tells two apart. */
 export function shortPeerId (peerId: string): string {

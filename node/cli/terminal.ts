@@ -80,18 +80,6 @@ export function table (head: string[], rows: string[][]): string {
   return drawn.toString()
 }
 
-/** 'none' for no layers or experts, else ranges: 0-3,7. `numbers` ascends. */
-export function formatRanges (numbers: number[]): string {
-  const ranges: string[] = []
-  for (let i = 0; i < numbers.length;) {
-    let end = i
-    while (numbers[end + 1] === numbers[end] + 1) end++
-    ranges.push(end === i ? `${numbers[i]}` : `${numbers[i]}-${numbers[end]}`)
-    i = end + 1
-  }
-  return ranges.length === 0 ? 'none' : ranges.join(',')
-}
-
 /** Milliseconds with a digit or two that say something; '-' for none. */
 export function formatMs (ms: number): string {
   if (!Number.isFinite(ms)) return '-'

@@ -54,19 +54,26 @@ export class AttentionClient {
     await bundle.verify(bundle.clientFiles(), { signal })
     const { config, dir } = bundle
     const tensor: TensorLookup = name => bundle.tensor(name)
-    const layers: Layer[] = []
-    for (const [i, type] of config.layerTypes.entries()) {
-      const denseMlp = denseMlpGraph(config, i, tensor)
-      layers.push({
-        type,
-        attention: await openSession(attentionGraph(config, i, tensor), { dir, threads }),
-        denseMlp: denseMlp && await openSession(denseMlp, { dir, threads })
-      })
-      onProgress?.(i + 1, config.layerTypes.length)
+    const opened: Session[] = []
+    const open = async (graph: Uint8Array): Promise<Session> => {
       signal?.throwIfAborted()
+      const session = await openSession(graph, { dir, threads })
+      opened.push(session)
+      return session
     }
-    const head = await openSession(headGraph(config, tensor), { dir, threads })
-    return new AttentionClient(bundle, new Embedding(bundle), layers, head, dispatcher)
+    try {
+      const layers: Layer[] = []
+      for (const [i, type] of config.layerTypes.entries()) {
+        const denseMlp = denseMlpGraph(config, i, tensor)
+        layers.push({ type, attention: await open(attentionGraph(config, i, tensor)), denseMlp: denseMlp && await open(denseMlp) })
+        onProgress?.(i + 1, config.layerTypes.length)
+      }
+      const head = await open(headGraph(config, tensor))
+      return new AttentionClient(bundle, new Embedding(bundle), layers, head, dispatcher)
+    } catch (error) {
+      await Promise.all(opened.map(async session => { await session.release() }))
+      throw error
+    }
   }
 
   newCache (): KvCache { return new KvCache(this.config) }
