@@ -20,6 +20,7 @@ export { decodeRow, decodeRows, encodeRows, isQuantized, WEIGHT_FORMATS, type En
 export { f16ToF32, f32ToF16 } from './float.js'
 export { openText } from './text/open.js'
 export { TextStream, Tokenizer, type DecodeOptions, type EncodeOptions } from './text/tokenizer.js'
-export { ChatTemplate, type ChatMessage, type RenderOptions } from './text/chat-template.js'
+export { ChatTemplate, type ChatMessage, type RenderOptions, type ToolCall } from './text/chat-template.js'
+export { type AnswerPiece, ToolCallReader, toolCallSyntax, type ToolCallSyntax } from './text/tool-calls.js'
 export { synthesize, SYNTHESIS_FORMATS, type Synthesis, type SynthesisFormat, type SynthesisOptions, type SynthesisProgress } from './synth/synthesize.js'
 export { SHAPE_NAMES } from './synth/shapes.js'

@@ -1,10 +1,14 @@
 /** moeswarm's library: a client that generates, a peer that donates. The command line uses only this. */
-export { SwarmClient, type SwarmClientInit } from './swarm-client.js'
+export { type GenerateInit, SwarmClient, type SwarmClientInit } from './swarm-client.js'
 export { type DonateInit, SwarmPeer, type SwarmPeerInit } from './swarm-peer.js'
 export { type BundlePart, fetchBundle, type FetchBundleInit } from './fetch-bundle.js'
 export type { DonationEvent } from './donation.js'
 export type { FinishReason, GenerateEvent, GenerateOptions, Generation } from './client/generate.js'
 export type { LapTimes } from './client/lap-profile.js'
+export type { StepLogProbabilities, TokenLogProbability } from './client/log-probabilities.js'
+export type { LayerEvent } from './client/observed-dispatcher.js'
 export type { SamplingOptions } from './client/sampler.js'
-export { Bundle, type ChatMessage, convertCheckpoint, ModelError, type ModelErrorCode } from '../model-tools/index.js'
-export { type PeerStats, SwarmError, type SwarmErrorCode, type SwarmEvent, type WireDtype } from '../swarm/index.js'
+export { Bundle, type ChatMessage, convertCheckpoint, type ModelConfig, ModelError, type ModelErrorCode, type ToolCall } from '../model-tools/index.js'
+export {
+  asSwarmError, isSwarmError, type LivePeer, type PeerStats, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, type WireDtype
+} from '../swarm/index.js'

@@ -1,11 +1,13 @@
 import { availableParallelism } from 'node:os'
-import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, selectBlocks } from '../model-tools/index.js'
-import { connectSwarm, createSwarmHost, type ExpertDispatcher, type OnSwarmEvent, type PeerStats, type SwarmConnection, type SwarmHost, type WireDtype } from '../swarm/index.js'
+import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, type RenderOptions, selectBlocks, toolCallSyntax, type ToolCallSyntax } from '../model-tools/index.js'
+import { connectSwarm, createSwarmHost, type ExpertDispatcher, type LivePeer, type OnSwarmEvent, type PeerStats, type SwarmConnection, type SwarmHost, type WireDtype } from '../swarm/index.js'
 import { AttentionClient } from './client/attention-client.js'
 import { Closers } from './closers.js'
 import { generate, type GenerateEvent, type GenerateOptions } from './client/generate.js'
 import type { LapProfile } from './client/lap-profile.js'
 import { LocalExperts, SplitDispatcher } from './client/local-experts.js'
+import { type LayerEvent, ObservedDispatcher } from './client/observed-dispatcher.js'
+import type { SamplingOptions } from './client/sampler.js'
 import { ExpertHost } from './host/expert-host.js'
 
 /** Below this hidden size a product is too small to be shared between threads: waking them costs more than it saves. */
@@ -26,9 +28,24 @@ export interface SwarmClientInit {
   /** Threads of attention, dense MLP and head, and compute workers of local experts. @default all cores */
   threads?: number
   onEvent?: OnSwarmEvent
+  /** Called twice per layer of each lap, for a view of the traffic. */
+  onLayer?: (event: LayerEvent) => void
   onProgress?: (step: 'verify-experts' | 'load-layers' | 'find-peers', done: number, total: number) => void
   signal?: AbortSignal
 }
+
+/** What `SwarmClient.generate` leaves to the model or to chance where it is not given. */
+export interface GenerateInit extends Omit<GenerateOptions, 'maxTokens' | 'sampling'> {
+  /** @default up to the end of the model's context */
+  maxTokens?: number
+  /** @default the model's own; the seed by chance */
+  sampling?: Partial<SamplingOptions>
+  /** Whether control tokens, such as those around a tool call, are part of the text. @default 'skip' */
+  specialTokens?: 'skip' | 'keep'
+}
+
+/** Seeds by chance are below this. */
+const SEEDS = 2 ** 31
 
 /**
  * Generates text with a model whose experts are in the swarm, in this process, or some here and some there.
@@ -55,7 +72,7 @@ export class SwarmClient {
       const { dispatcher, swarm } = await experts(bundle, init, threads, closers)
       const attention = await AttentionClient.load({
         bundle,
-        dispatcher,
+        dispatcher: init.onLayer === undefined ? dispatcher : new ObservedDispatcher(dispatcher, init.onLayer),
         threads: bundle.config.hiddenSize < MIN_HIDDEN_FOR_THREADS ? 1 : threads,
         onProgress: (done, total) => init.onProgress?.('load-layers', done, total),
         signal: init.signal
@@ -77,15 +94,33 @@ export class SwarmClient {
   encode (text: string): number[] { return this.text.tokenizer.encode(text) }
 
   /** Token ids of a conversation, ending where the model's answer begins. @throws ModelError when the bundle has no chat template */
-  encodeChat (messages: ChatMessage[]): number[] {
+  encodeChat (messages: ChatMessage[], options?: RenderOptions): number[] {
     const { tokenizer, chatTemplate } = this.text
     if (chatTemplate === undefined) throw new ModelError('unsupported', 'This bundle has no chat template: use a plain prompt.')
-    return tokenizer.encode(chatTemplate.render(messages), { addBos: false })
+    return tokenizer.encode(chatTemplate.render(messages, options), { addBos: false })
   }
 
-  /** See `generate` in client/generate.ts. */
-  generate (promptTokens: number[], options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
-    return generate(this.attention, this.text.tokenizer.stream(), promptTokens, options)
+  /** The text of a token by itself, control tokens written out. @throws ModelError 'out-of-range' */
+  tokenText (id: number): string { return this.text.tokenizer.decode([id], { skipSpecial: false }) }
+
+  /** How the model writes calls of tools; undefined for a model whose chat template knows none. */
+  get toolCalls (): ToolCallSyntax | undefined { return toolCallSyntax(this.text.chatTemplate?.source ?? '') }
+
+  /**
+   * Generates from a text, a conversation or token ids; see `generate` in client/generate.ts. Several may run at a time. Leaving the loop or aborting
+   * the signal ends it; an aborted one rejects with the signal's reason or SwarmError 'aborted'.
+   * @throws ModelError 'out-of-range', 'unsupported'; SwarmError 'experts-unavailable'
+   */
+  generate (prompt: string | ChatMessage[] | number[], options: GenerateInit = {}): AsyncGenerator<GenerateEvent, void, void> {
+    const { maxTokens = Infinity, sampling, specialTokens = 'skip', ...rest } = options
+    return generate(this.attention, this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), this.tokensOf(prompt), {
+      ...rest, maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
+    })
+  }
+
+  private tokensOf (prompt: string | ChatMessage[] | number[]): number[] {
+    if (typeof prompt === 'string') return this.encode(prompt)
+    return isConversation(prompt) ? this.encodeChat(prompt) : prompt
   }
 
   /** One pass without sampling, for measurements: logits [ids, vocabulary] of every position. */
@@ -102,7 +137,19 @@ export class SwarmClient {
   /** What each peer did for this client; empty when all layers are local. */
   peers (): PeerStats[] { return this.swarm?.dispatcher.peerStats() ?? [] }
 
+  /** The peers that are within reach now, with what they say of themselves; empty when all layers are local. */
+  livePeers (): LivePeer[] { return this.swarm?.directory.live ?? [] }
+
   async close (): Promise<void> { await this.closers.close() }
+}
+
+function isConversation (prompt: ChatMessage[] | number[]): prompt is ChatMessage[] {
+  return typeof prompt[0] === 'object'
+}
+
+/** Without the options that were given as undefined, which would hide defaults. */
+function defined<T extends object> (options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
 }
 
 async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, closers: Closers): Promise<{ dispatcher: ExpertDispatcher, swarm?: SwarmConnection }> {

@@ -25,9 +25,6 @@ interface GenerateCommandOptions extends OutputOptions {
   threads?: number
 }
 
-/** Seeds that `--seed` does not name are below this. */
-const SEEDS = 2 ** 31
-
 export function generateCommand (): Command {
   return command('generate', 'Generate text with experts in the swarm, on this machine, or both.', 'moeswarm generate --model ./demo.bundle --bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW... --prompt "Once upon a time"')
     .requiredOption('--model <bundle dir>', 'bundle with the client part of the model')
@@ -69,16 +66,10 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
   })
   try {
     terminal.endProgress()
-    const { sampling } = client.config
     const promptTokens = prompt.ids ?? (options.chat === true ? client.encodeChat([{ role: 'user', content: prompt.text }]) : client.encode(prompt.text))
     const events = client.generate(promptTokens, {
       maxTokens: options.maxTokens,
-      sampling: {
-        temperature: options.temperature ?? sampling.temperature,
-        topK: options.topK ?? sampling.topK,
-        topP: options.topP ?? sampling.topP,
-        seed: options.seed ?? Math.floor(Math.random() * SEEDS)
-      },
+      sampling: { temperature: options.temperature, topK: options.topK, topP: options.topP, seed: options.seed },
       signal
     })
     if (options.chat !== true && prompt.ids === undefined) terminal.result(prompt.text)

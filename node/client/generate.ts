@@ -1,7 +1,9 @@
 import { ModelError, type TextStream } from '../../model-tools/index.js'
 import type { AttentionClient } from './attention-client.js'
 import { LapProfile, type LapTimes } from './lap-profile.js'
+import { logProbabilities, type StepLogProbabilities } from './log-probabilities.js'
 import { Sampler, type SamplingOptions } from './sampler.js'
+import { StopStrings } from './stop-strings.js'
 
 /** Tokens of one prefill lap. Longer chunks use the experts better; shorter ones keep frames small and progress visible. */
 export const PREFILL_CHUNK = 64
@@ -12,10 +14,14 @@ export interface GenerateOptions {
   sampling: SamplingOptions
   /** Tokens that end the text. @default the model's */
   stopTokenIds?: number[]
+  /** Strings that end the text, across tokens too; neither they nor what follows is part of it. @default none */
+  stop?: string[]
+  /** Tell the log-probability of each token, and of as many of the most likely ones. @default not told */
+  logProbabilities?: number
   signal?: AbortSignal
 }
 
-/** Why a generation ended: a stop token, `maxTokens`, or the model's context. */
+/** Why a generation ended: a stop token or string, `maxTokens`, or the model's context. */
 export type FinishReason = 'stop' | 'length' | 'context'
 
 export interface Generation {
@@ -36,8 +42,8 @@ export interface Generation {
 
 export type GenerateEvent =
   | { type: 'prefill', done: number, total: number }
-  /** `text` may be empty: a character that spans tokens comes with its last one. */
-  | { type: 'token', id: number, text: string }
+  /** `text` may be empty: a character that spans tokens comes with its last one, and what may become a stop string when it did not. */
+  | { type: 'token', id: number, text: string, logProbabilities?: StepLogProbabilities }
   | { type: 'done', generation: Generation }
 
 /**
@@ -52,6 +58,7 @@ export async function * generate (client: AttentionClient, stream: TextStream, p
     throw new ModelError('out-of-range', `The prompt has ${promptTokens.length} tokens, the model's context ends at ${maxPositions}: shorten the prompt.`, { tokens: promptTokens.length, maxPositions })
   }
   const stopIds = new Set(options.stopTokenIds ?? eosTokenIds)
+  const stops = new StopStrings(options.stop ?? [])
   const sampler = new Sampler(options.sampling)
   const cache = client.newCache()
   const prefill = new LapProfile()
@@ -80,15 +87,18 @@ export async function * generate (client: AttentionClient, stream: TextStream, p
     const id = sampler.sample(logits)
     tokens.push(id)
     if (tokens.length === 1) firstTokenAt = performance.now()
-    const piece = stopIds.has(id) ? '' : stream.push(id)
-    text += piece
-    yield { type: 'token', id, text: piece }
-    if (stopIds.has(id)) {
+    const piece = stops.push(stopIds.has(id) ? '' : stream.push(id))
+    text += piece.text
+    yield {
+      type: 'token', id, text: piece.text,
+      ...(options.logProbabilities !== undefined && { logProbabilities: logProbabilities(logits, id, options.logProbabilities) })
+    }
+    if (piece.stopped || stopIds.has(id)) {
       finishReason = 'stop'
       break
     }
   }
-  const rest = stream.end()
+  const rest = stops.push(stream.end()).text + stops.end()
   const decodeSeconds = (performance.now() - firstTokenAt) / 1000
   yield {
     type: 'done',
