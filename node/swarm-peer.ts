@@ -18,6 +18,8 @@ export interface SwarmPeerInit {
   donate?: DonateInit
   /** Multiaddrs to listen on. @default a free port of the loopback interface */
   listen?: string[]
+  /** Multiaddrs to tell others instead of those listened on, of a forwarded port or a proxy. @default those listened on */
+  announce?: string[]
   /** Multiaddrs of hosts in the swarm. None starts a swarm. */
   bootstrap?: string[]
   /** File of this peer's identity; created when it does not exist. @default a fresh identity */
@@ -75,7 +77,7 @@ export class SwarmPeer {
       const local = isModelId(init.model) ? undefined : await Bundle.open(init.model)
       // A bad range is the user's to mend before anything is started.
       const chosen = local === undefined || init.donate !== undefined ? [] : await blocksToHost(local, init)
-      const host = await createSwarmHost({ dht: 'server', keyFile: init.keyFile, listen: init.listen, bootstrap: init.bootstrap, signal, onEvent })
+      const host = await createSwarmHost({ dht: 'server', keyFile: init.keyFile, listen: init.listen, announce: init.announce, bootstrap: init.bootstrap, signal, onEvent })
       closers.add(host.stop)
       const blocks = connectBlocks({ host, modelId: local?.id ?? init.model, onEvent })
       closers.add(blocks.stop)

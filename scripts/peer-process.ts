@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { type AddressInfo, createServer } from 'node:net'
 import { createInterface, type Interface } from 'node:readline'
 import { ROOT } from './demo-bundle.js'
+import type { Endpoint, ProxyProcess } from './wan-proxy/index.js'
 
 export const CLI = join(ROOT, 'dist', 'node', 'cli', 'main.js')
 
@@ -39,6 +41,27 @@ export async function startPeerProcess (args: string[]): Promise<PeerProcess> {
       return await exited
     }
   }
+}
+
+/** Starts a peer that others reach only through this link of the proxy. */
+export async function startPeerBehindLink (args: string[], proxy: ProxyProcess, link: number): Promise<PeerProcess> {
+  const own: Endpoint = { host: '127.0.0.1', port: await freePort() }
+  await proxy.connectTo(link, own)
+  return await startPeerProcess([...args, '--listen', addressOf(own), '--announce', addressOf(proxy.links[link])])
+}
+
+function addressOf ({ host, port }: Endpoint): string {
+  return `/ip4/${host}/tcp/${port}`
+}
+
+/** A port that nobody listened on a moment ago. */
+export async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 interface Ready {

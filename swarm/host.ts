@@ -28,6 +28,8 @@ export interface SwarmHostInit {
   keyFile?: string
   /** Multiaddrs to listen on. @default none for dht 'client', /ip4/127.0.0.1/tcp/0 for 'server' */
   listen?: string[]
+  /** Multiaddrs to tell others instead of those listened on: of a forwarded port, a NAT, a proxy. Nobody dials another then. @default those listened on */
+  announce?: string[]
   /** Multiaddrs of hosts that are in the swarm already. None: this host starts a swarm. */
   bootstrap?: string[]
   /** Whether this host keeps records for others ('server') or only asks ('client'). */
@@ -54,9 +56,10 @@ export interface SwarmHost {
 export async function createSwarmHost (init: SwarmHostInit): Promise<SwarmHost> {
   const listen = init.listen ?? (init.dht === 'server' ? ['/ip4/127.0.0.1/tcp/0'] : [])
   for (const address of listen) parseAddress(address, 'listen on')
+  for (const address of init.announce ?? []) parseAddress(address, 'announce')
   const bootstrap = (init.bootstrap ?? []).map(address => parseAddress(address, 'dial'))
   const privateKey = init.privateKey ?? (init.keyFile != null ? await loadOrCreateKey(init.keyFile) : await generateKeyPair('Ed25519'))
-  const libp2p = await createLibp2p<SwarmServices>({ ...libp2pOptions(privateKey, listen, init.dht), start: false })
+  const libp2p = await createLibp2p<SwarmServices>({ ...libp2pOptions(privateKey, { listen, announce: init.announce }, init.dht), start: false })
   try {
     await libp2p.start()
   } catch (error) {
@@ -90,10 +93,10 @@ async function tellOwnAddresses (libp2p: Libp2p<SwarmServices>): Promise<void> {
 }
 
 /** The one choice of transports, muxer, DHT and connection limits. */
-function libp2pOptions (privateKey: PrivateKey, listen: string[], dht: 'server' | 'client'): Parameters<typeof createLibp2p<SwarmServices>>[0] {
+function libp2pOptions (privateKey: PrivateKey, addresses: { listen: string[], announce?: string[] }, dht: 'server' | 'client'): Parameters<typeof createLibp2p<SwarmServices>>[0] {
   return {
     privateKey,
-    addresses: { listen },
+    addresses,
     transports: [tcp()],
     connectionEncrypters: [coalesced(noise())],
     streamMuxers: [yamux({

@@ -12,6 +12,7 @@ interface PeerOptions extends OutputOptions {
   layers?: string
   experts?: string
   listen?: string[]
+  announce?: string[]
   bootstrap?: string[]
   key?: string
   threads?: number
@@ -33,6 +34,7 @@ export function peerCommand (): Command {
     .option('--no-client-part', 'with --donate: do not keep what users fetch to generate (disk, not memory)')
     .option('--dir <bundle dir>', 'with --donate: where a model named by its id is kept (default: under ~/.local/share/moeswarm)')
     .option('--listen <multiaddr>', 'address to listen on, may be repeated (default: a free loopback port)', parse.collect)
+    .option('--announce <multiaddr>', 'address that others dial instead of those listened on (a forwarded port, a proxy), may be repeated', parse.collect)
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated; none starts a swarm', parse.collect)
     .option('--key <file>', 'identity of this peer, created when it does not exist (default: a fresh one)')
     .option('--threads <n>', 'compute workers (default: all cores)', parse.count(1))
