@@ -129,7 +129,7 @@ export class SwarmClient {
     const V = this.config.vocabSize
     for (let at = 0; at < ids.length; at += chunk) {
       const part = ids.slice(at, at + chunk)
-      const rows = await this.attention.lap(part, cache, 'all', profile)
+      const { logits: rows } = await this.attention.lap(part, cache, { wanted: 'all', profile })
       for (let t = 0; t < part.length; t++) onRow(at + t, rows.subarray(t * V, (t + 1) * V))
     }
   }

@@ -116,7 +116,7 @@ async function parseLocalLayers ({ localLayers, model }: GenerateCommandOptions)
 
 /** Rows of a lap in the order in which they happen. */
 const LAP_ROWS: Array<[keyof LapTimes, string]> = [
-  ['embedding', 'embedding'], ['attention', 'attention and router'], ['send', 'sending'], ['denseMlp', 'dense MLP'], ['experts', 'waiting for experts'],
+  ['embedding', 'embedding'], ['turn', 'waiting for its turn'], ['attention', 'attention and router'], ['send', 'sending'], ['denseMlp', 'dense MLP'], ['experts', 'waiting for experts'],
   ['network', 'waiting for the network'], ['head', 'head'], ['other', 'other']
 ]
 

@@ -2,6 +2,7 @@ import { attentionGraph, type Bundle, denseMlpGraph, headGraph, type LayerType, 
 import type { ExpertBatch, ExpertDispatcher } from '../../swarm/index.js'
 import { f32Tensor, openSession, type Session, type Tensor } from '../onnx-session.js'
 import { Embedding } from './embedding.js'
+import type { Claim } from './claim.js'
 import { KvCache } from './kv-cache.js'
 import { LapProfile } from './lap-profile.js'
 import { ropeAngles, ropeFrequencies } from './rope.js'
@@ -17,8 +18,24 @@ export interface AttentionClientInit {
   signal?: AbortSignal
 }
 
-/** Which logits a lap returns: of its last token, of all its tokens, or none (a prefill chunk that others follow). */
-export type WantedLogits = 'last' | 'all' | 'none'
+/** Of which tokens a lap returns results: its last, all, or none (a prefill chunk that others follow). */
+export type WantedRows = 'last' | 'all' | 'none'
+
+export interface LapOptions {
+  /** @default 'last' */
+  wanted?: WantedRows
+  /** Where the lap's times are added to. */
+  profile?: LapProfile
+  signal?: AbortSignal
+}
+
+/** What a lap returns, of the rows that were wanted. */
+export interface LapResult {
+  /** [rows, vocabulary] */
+  logits: Float32Array
+  /** [rows, H], the stream behind the final norm: what the head and a model's own drafter read. */
+  states: Float32Array
+}
 
 interface Layer {
   type: LayerType
@@ -79,44 +96,30 @@ export class AttentionClient {
   newCache (): KvCache { return new KvCache(this.config) }
 
   /**
-   * Runs `ids` at the positions after the cache's and appends to it. Returns logits [1 or ids, vocabulary], empty for
-   * 'none'. When it rejects, the cache is as before, so the same lap can be tried again.
+   * Runs `ids` at the positions after those of the laps before, and appends to the cache. Laps of one cache may be started before the
+   * ones before them have ended: while one waits for its experts, the next computes. When a lap rejects, so do those started after it, the cache is
+   * as it was before them, and the same can be tried again.
    * @throws SwarmError 'experts-unavailable'; ModelError 'out-of-range' for a token id; RangeError past the context
    */
-  async lap (ids: ArrayLike<number>, cache: KvCache, wanted: WantedLogits, profile: LapProfile, signal?: AbortSignal): Promise<Float32Array> {
+  async lap (ids: ArrayLike<number>, cache: KvCache, { wanted = 'last', profile = new LapProfile(), signal }: LapOptions = {}): Promise<LapResult> {
     const start = performance.now()
-    const tokens = ids.length
-    const H = this.config.hiddenSize
-    const hidden = f32Tensor(this.embedding.lookup(ids), [tokens, H])
-    cache.reserve(tokens)
-    const shared = this.lapInputs(cache, tokens)
-    let now = profile.add('embedding', start)
-
-    let carry: Carry | undefined
-    for (const [i, layer] of this.layers.entries()) {
-      const layerCache = cache.layer(i)
-      const out = await layer.attention.run({
-        ...(carry ?? { hidden }), ...shared[layer.type], cache_k: layerCache.keyTensor, cache_v: layerCache.valueTensor
-      })
-      layerCache.write(out.new_k.data as Float32Array, out.new_v.data as Float32Array, cache.length, tokens)
-      now = profile.add('attention', now)
-
-      const pending = this.dispatcher.dispatch(expertBatch(i, tokens, this.config.topK, out), signal)
-      // The dense MLP computes while the request travels; a failure meanwhile is taken up by the await below.
-      pending.catch(() => {})
-      now = profile.add('send', now)
-      const dense = await layer.denseMlp?.run({ residual: out.attended })
-      now = profile.add('denseMlp', now)
-      const { sum, timing } = await pending
-      now = profile.addWait(now, timing.serviceMs + timing.queueMs)
-      carry = { ...dense, residual: out.attended, experts: f32Tensor(sum, [tokens, H]) }
+    const hidden = f32Tensor(this.embedding.lookup(ids), [ids.length, this.config.hiddenSize])
+    const claim = cache.claim(ids.length)
+    profile.add('embedding', start)
+    try {
+      // What a lap before this one fails with ends this one too.
+      const carry = await this.layerByLayer({ hidden }, cache, claim, profile, claim.first ? signal : anySignal(signal, claim.signal))
+      const now = performance.now()
+      const result = wanted === 'none' ? NO_ROWS : await this.results(carry, wanted === 'last' ? claim.tokens - 1 : 0)
+      profile.add('head', now)
+      await cache.commit(claim)
+      profile.lapDone(performance.now() - start)
+      return result
+    } catch (error) {
+      claim.throwIfFailed()
+      cache.fail(claim, error)
+      throw error
     }
-
-    const logits = wanted === 'none' ? new Float32Array(0) : await this.logits(carry!, wanted === 'last' ? tokens - 1 : 0)
-    profile.add('head', now)
-    cache.commit(tokens)
-    profile.lapDone(performance.now() - start)
-    return logits
   }
 
   async close (): Promise<void> {
@@ -124,23 +127,54 @@ export class AttentionClient {
     await Promise.all([this.head, ...this.layers.flatMap(({ attention, denseMlp }) => denseMlp === undefined ? [attention] : [attention, denseMlp])].map(session => session.release()))
   }
 
-  private async logits (carry: Carry, firstRow: number): Promise<Float32Array> {
-    const H = this.config.hiddenSize
-    const rows = (x: Tensor): Tensor => f32Tensor((x.data as Float32Array).subarray(firstRow * H), [x.dims[0] - firstRow, H])
-    const { logits } = await this.head.run(Object.fromEntries(Object.entries(carry).map(([name, x]) => [name, rows(x)])))
-    return logits.data as Float32Array
+  /** Returns what the last layer leaves behind. */
+  private async layerByLayer (hidden: Carry, cache: KvCache, claim: Claim, profile: LapProfile, signal: AbortSignal | undefined): Promise<Carry> {
+    let now = performance.now()
+    const rope = this.rope(claim)
+    now = profile.add('embedding', now)
+    let carry = hidden
+    for (const [i, layer] of this.layers.entries()) {
+      const cached = await cache.inputs(claim, i)
+      now = profile.add('turn', now)
+      const out = await layer.attention.run({ ...carry, ...rope[layer.type], ...cached })
+      cache.write(claim, i, { keys: out.new_k.data as Float32Array, values: out.new_v.data as Float32Array })
+      now = profile.add('attention', now)
+
+      const pending = this.dispatcher.dispatch(expertBatch(i, claim.tokens, this.config.topK, out), signal)
+      // The dense MLP computes while the request travels; a failure meanwhile is taken up by the await below.
+      pending.catch(() => {})
+      now = profile.add('send', now)
+      const dense = await layer.denseMlp?.run({ residual: out.attended })
+      now = profile.add('denseMlp', now)
+      const { sum, timing } = await pending
+      now = profile.addWait(now, timing.serviceMs + timing.queueMs)
+      carry = { ...dense, residual: out.attended, experts: f32Tensor(sum, [claim.tokens, this.config.hiddenSize]) }
+    }
+    return carry
   }
 
-  private lapInputs (cache: KvCache, tokens: number): Record<LayerType, Record<string, Tensor>> {
+  private async results (carry: Carry, firstRow: number): Promise<LapResult> {
+    const H = this.config.hiddenSize
+    const rows = (x: Tensor): Tensor => f32Tensor((x.data as Float32Array).subarray(firstRow * H), [x.dims[0] - firstRow, H])
+    const { logits, states } = await this.head.run(Object.fromEntries(Object.entries(carry).map(([name, x]) => [name, rows(x)])))
+    return { logits: logits.data as Float32Array, states: states.data as Float32Array }
+  }
+
+  private rope ({ start, tokens }: Claim): Record<LayerType, Record<string, Tensor>> {
     const ofType = (type: LayerType): Record<string, Tensor> => {
       const frequencies = this.frequencies[type]
-      const { cos, sin } = ropeAngles(frequencies, cache.length, tokens)
-      const masks = cache.masks(type, tokens)
+      const { cos, sin } = ropeAngles(frequencies, start, tokens)
       const dims = [tokens, frequencies.length]
-      return { cos: f32Tensor(cos, dims), sin: f32Tensor(sin, dims), cache_mask: masks.cache, new_mask: masks.fresh }
+      return { cos: f32Tensor(cos, dims), sin: f32Tensor(sin, dims) }
     }
     return { sliding: ofType('sliding'), full: ofType('full') }
   }
+}
+
+const NO_ROWS: LapResult = { logits: new Float32Array(0), states: new Float32Array(0) }
+
+function anySignal (given: AbortSignal | undefined, own: AbortSignal): AbortSignal {
+  return given === undefined ? own : AbortSignal.any([given, own])
 }
 
 function expertBatch (layer: number, tokens: number, topK: number, out: Record<string, Tensor>): ExpertBatch {

@@ -68,7 +68,7 @@ export async function * generate (client: AttentionClient, stream: TextStream, p
   for (let at = 0; at < promptTokens.length; at += PREFILL_CHUNK) {
     const chunk = promptTokens.slice(at, at + PREFILL_CHUNK)
     const last = at + chunk.length === promptTokens.length
-    logits = await client.lap(chunk, cache, last ? 'last' : 'none', prefill, signal)
+    logits = (await client.lap(chunk, cache, { wanted: last ? 'last' : 'none', profile: prefill, signal })).logits
     yield { type: 'prefill', done: at + chunk.length, total: promptTokens.length }
   }
 
@@ -82,7 +82,7 @@ export async function * generate (client: AttentionClient, stream: TextStream, p
         finishReason = 'context'
         break
       }
-      logits = await client.lap([tokens[tokens.length - 1]], cache, 'last', decode, signal)
+      logits = (await client.lap([tokens[tokens.length - 1]], cache, { profile: decode, signal })).logits
     }
     const id = sampler.sample(logits)
     tokens.push(id)

@@ -2,6 +2,8 @@
 export interface LapTimes {
   /** Embedding rows and rotary angles. */
   embedding: number
+  /** Waiting for the lap before it in the same sequence, or for other sequences' computing. */
+  turn: number
   /** Attention, norms and router. */
   attention: number
   denseMlp: number
@@ -21,7 +23,7 @@ type Row = Exclude<keyof LapTimes, 'other' | 'total'>
 
 /** Adds up laps of one kind (prefill chunks apart from decoding). */
 export class LapProfile {
-  private readonly sums: Record<Row, number> = { embedding: 0, attention: 0, denseMlp: 0, send: 0, experts: 0, network: 0, head: 0 }
+  private readonly sums: Record<Row, number> = { embedding: 0, turn: 0, attention: 0, denseMlp: 0, send: 0, experts: 0, network: 0, head: 0 }
   private total = 0
   private count = 0
 

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
-import { AttentionClient, type WantedLogits } from '../../node/client/attention-client.js'
+import { AttentionClient, type WantedRows } from '../../node/client/attention-client.js'
 import { generate } from '../../node/client/generate.js'
 import type { KvCache } from '../../node/client/kv-cache.js'
-import { LapProfile } from '../../node/client/lap-profile.js'
 import { LocalExperts } from '../../node/client/local-experts.js'
 import { argmax } from '../../node/client/sampler.js'
 import { ExpertHost } from '../../node/host/expert-host.js'
@@ -25,7 +24,7 @@ describe('Gemma 3, a dense model, all local, f32', function () {
   let client: AttentionClient
   let recorder: Recorder
   let plain: PlainGemma3
-  const lap = async (part: number[], cache: KvCache, wanted: WantedLogits): Promise<Float32Array> => await client.lap(part, cache, wanted, new LapProfile())
+  const lap = async (part: number[], cache: KvCache, wanted: WantedRows): Promise<Float32Array> => (await client.lap(part, cache, { wanted })).logits
 
   before(async () => {
     const { path } = await synthesize({ shape: 'gemma-3-tiny', format: 'safetensors', out: temporary.sub('checkpoint'), seed: 1 })

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
-import { AttentionClient, type WantedLogits } from '../../node/client/attention-client.js'
+import { AttentionClient, type WantedRows } from '../../node/client/attention-client.js'
 import type { KvCache } from '../../node/client/kv-cache.js'
-import { LapProfile } from '../../node/client/lap-profile.js'
 import { LocalExperts } from '../../node/client/local-experts.js'
 import { argmax } from '../../node/client/sampler.js'
 import { ExpertHost } from '../../node/host/expert-host.js'
@@ -15,7 +14,7 @@ describe('the attention client, all local, f32', function () {
   let host: ExpertHost
   let client: AttentionClient
   let recorder: Recorder
-  const lap = async (ids: number[], cache: KvCache, wanted: WantedLogits): Promise<Float32Array> => await client.lap(ids, cache, wanted, new LapProfile())
+  const lap = async (ids: number[], cache: KvCache, wanted: WantedRows): Promise<Float32Array> => (await client.lap(ids, cache, { wanted })).logits
 
   before(async () => {
     const bundle = await Bundle.open(await demoBundle('f32'))
