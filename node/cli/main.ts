@@ -2,21 +2,28 @@
 import { Command } from 'commander'
 import { VERSION } from '../version.js'
 import { runProgram } from './command.js'
+import { completionCommand } from './completion.js'
+import { configCommand } from './config.js'
 import { convertCommand } from './convert.js'
 import { dhtCommand } from './dht.js'
 import { fetchCommand } from './fetch.js'
 import { generateCommand } from './generate.js'
 import { peerCommand } from './peer.js'
+import { useSettings } from './settings.js'
 import { synthCommand } from './synth.js'
 
 const program = new Command('moeswarm')
   .description('Runs mixture-of-experts models whose experts are hosted by a swarm of volunteers.')
   .version(VERSION)
+  .option('--config <file>', 'configuration file that counts alone (see moeswarm config --help)')
   .addCommand(convertCommand())
   .addCommand(fetchCommand())
   .addCommand(peerCommand())
   .addCommand(generateCommand())
   .addCommand(dhtCommand())
   .addCommand(synthCommand())
+  .addCommand(configCommand())
+  .addCommand(completionCommand())
 
+useSettings(program)
 await runProgram(program)
