@@ -9,9 +9,9 @@ export { writeAtomically } from './bundle/atomic-file.js'
 export { FILE_CHUNK_BYTES, type FileDigest } from './bundle/file-hash.js'
 export { expertLayout, type ExpertEntry } from './bundle/layout.js'
 export {
-  QUANT_BLOCK, TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type LayerType, type ModelConfig, type TensorEntry, type WeightFormat
+  QUANT_BLOCK, TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type DrafterConfig, type LayerType, type ModelConfig, type TensorEntry, type WeightFormat
 } from './bundle/manifest.js'
-export { attentionGraph, denseMlpGraph, expertGraph, type GraphTensor, headGraph, productsGraph, type TensorLookup } from './graphs/index.js'
+export { attentionGraph, denseMlpGraph, drafterGraph, expertGraph, type GraphTensor, headGraph, productsGraph, type TensorLookup } from './graphs/index.js'
 export { CLIENT_TENSORS, LAYER_TENSORS, type ClientTensorName, type LayerTensorName } from './architectures/tensors.js'
 export { attentionRows } from './architectures/architecture.js'
 export { openCheckpoint } from './checkpoint/open.js'

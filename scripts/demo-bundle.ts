@@ -9,6 +9,9 @@ export const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 /** The demo model as it would lie on a Hugging Face page. */
 export const DEMO_CHECKPOINT = join(ROOT, 'model-tools', 'demo-model')
 
+/** The demo model's drafter. */
+export const DEMO_DRAFTER = join(ROOT, 'model-tools', 'demo-drafter')
+
 /** 32 experts make four blocks a layer, so that three peers can hold different, overlapping ones. */
 export const DEMO_BLOCK_EXPERTS = 8
 
@@ -16,14 +19,16 @@ export const DEMO_BLOCK_EXPERTS = 8
 export async function demoBundle (quant: WeightFormat, onProgress?: (done: number, total: number) => void, signal?: AbortSignal): Promise<string> {
   const out = join(ROOT, '.cache', `demo-${quant}`)
   try {
-    return (await Bundle.open(out)).dir
+    const bundle = await Bundle.open(out)
+    if (bundle.manifest.drafter !== undefined) return bundle.dir
+    await rm(out, { recursive: true })
   } catch (error) {
     if (!(error instanceof ModelError)) throw error
     // Not there yet, or of an older version of the format.
     if (error.code !== 'not-found') await rm(out, { recursive: true })
   }
   await convertCheckpoint({
-    checkpoint: DEMO_CHECKPOINT, out, quant, blockExperts: DEMO_BLOCK_EXPERTS, signal,
+    checkpoint: DEMO_CHECKPOINT, drafter: DEMO_DRAFTER, out, quant, blockExperts: DEMO_BLOCK_EXPERTS, signal,
     onProgress: ({ doneBytes, totalBytes }) => onProgress?.(doneBytes, totalBytes)
   })
   return out

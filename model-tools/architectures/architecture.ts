@@ -1,4 +1,4 @@
-import type { LayerType, ModelConfig, WeightFormat } from '../bundle/manifest.js'
+import type { DrafterConfig, LayerType, ModelConfig, WeightFormat } from '../bundle/manifest.js'
 import type { Fields } from '../fields.js'
 import type { LayerMath } from './layer-math.js'
 
@@ -49,8 +49,22 @@ export interface Architecture {
   /** True for tensors, named without prefix, that a text model does not need. */
   isIgnored: (name: string) => boolean
   readonly layer: LayerMath
+  /** What drafters of the family are like; absent where there are none. */
+  readonly drafter?: DrafterForm
   /** How GGUF files hold it; absent where none do. */
   readonly gguf?: GgufForm
+}
+
+/** The drafters of a family: small models that read the keys and values of a large one. */
+export interface DrafterForm {
+  /** `model_type` of their config.json. */
+  readonly modelType: string
+  /** @throws ModelError 'unsupported' naming the key in which the drafter does not go with `target`, or that would change the mathematics */
+  parseConfig: (config: unknown, target: ModelConfig) => DrafterConfig
+  /** Names of sources are those of the drafter's checkpoint, whole. */
+  tensors: (target: ModelConfig, drafter: DrafterConfig, quant: WeightFormat) => ClientTensorPlan[]
+  /** True for tensors that drafting does not need. */
+  isIgnored: (name: string) => boolean
 }
 
 /** What a GGUF file says, as an architecture needs it to write its config.json. */

@@ -80,7 +80,7 @@ function layerTypesOf (text: Fields): LayerType[] {
   return types
 }
 
-function parseAttention (text: Fields, dimKey: string, defaultDim: number, heads: number, kvHeads: number, valueFromKey: boolean, ropes: Fields | undefined, type: LayerType): AttentionConfig {
+export function parseAttention (text: Fields, dimKey: string, defaultDim: number, heads: number, kvHeads: number, valueFromKey: boolean, ropes: Fields | undefined, type: LayerType): AttentionConfig {
   const headDim = text.integer(dimKey, 2, undefined, defaultDim)
   requireGeometry(text, dimKey, headDim, heads, kvHeads, type)
   return { heads, kvHeads, headDim, ...parseRope(ropes, type), valueFromKey }

@@ -2,9 +2,10 @@ import type { ModelConfig } from '../bundle/manifest.js'
 import type { Architecture } from './architecture.js'
 import { GEMMA_IGNORED } from './gemma-config.js'
 import { parseGemma4Config } from './gemma4-config.js'
+import { parseGemma4Drafter } from './gemma4-drafter.js'
 import { gemma4Gguf } from './gemma4-gguf.js'
 import { gemma4Layer } from './gemma4-layer.js'
-import { attentionSources, clientPlans, matrix, vector, type LayerSources } from './tensors.js'
+import { attentionSources, clientPlans, drafterPlans, matrix, vector, type LayerSources } from './tensors.js'
 
 export const gemma4: Architecture = {
   modelTypes: ['gemma4', 'gemma4_text'],
@@ -20,6 +21,7 @@ export const gemma4: Architecture = {
   },
   isIgnored: name => GEMMA_IGNORED.test(name),
   layer: gemma4Layer,
+  drafter: { modelType: 'gemma4_assistant', parseConfig: parseGemma4Drafter, tensors: drafterPlans, isIgnored: name => /^lm_head\./.test(name) },
   gguf: gemma4Gguf
 }
 

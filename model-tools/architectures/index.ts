@@ -1,7 +1,7 @@
-import type { ArchitectureName, ModelConfig } from '../bundle/manifest.js'
+import type { ArchitectureName, DrafterConfig, ModelConfig, WeightFormat } from '../bundle/manifest.js'
 import { ModelError } from '../errors.js'
 import { Fields } from '../fields.js'
-import type { Architecture, GgufForm } from './architecture.js'
+import type { Architecture, ClientTensorPlan, GgufForm } from './architecture.js'
 import { gemma3 } from './gemma3.js'
 import { gemma4 } from './gemma4.js'
 
@@ -10,6 +10,12 @@ const ARCHITECTURES: Record<ArchitectureName, Architecture> = { gemma3, gemma4 }
 
 export function architectureOf (config: Pick<ModelConfig, 'architecture'>): Architecture {
   return ARCHITECTURES[config.architecture]
+}
+
+/** Every tensor of the client part, that of the drafter too, file by file. */
+export function clientTensors (config: ModelConfig, quant: WeightFormat, drafter?: DrafterConfig): ClientTensorPlan[] {
+  const { clientTensors, drafter: form } = architectureOf(config)
+  return [...clientTensors(config, quant), ...drafter == null || form == null ? [] : form.tensors(config, drafter, quant)]
 }
 
 /**

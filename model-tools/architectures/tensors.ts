@@ -1,4 +1,4 @@
-import type { ModelConfig, WeightFormat } from '../bundle/manifest.js'
+import type { DrafterConfig, ModelConfig, WeightFormat } from '../bundle/manifest.js'
 import { attentionRows, type ClientTensorPlan, type SourceTensor } from './architecture.js'
 
 /** Tensors of the client part that exist once. [vocab, hidden] and [hidden]. */
@@ -24,9 +24,29 @@ export const LAYER_TENSORS = [
   'per_expert_scale', 'pre_expert_norm', 'post_expert_norm', 'post_ffn_norm', 'layer_scalar'
 ] as const
 
+/**
+ * Tensors of a drafter that exist once, named `drafter.<name>`, in the order in which they lie in its file. D its hidden size, H the model's.
+ *
+ * - `pre_projection` [D, 2 * H]: of the token's embedding, then of the state
+ * - `post_projection` [H, D], `final_norm` [D], `embedding` [vocab, D]: its head
+ */
+export const DRAFTER_TENSORS = ['pre_projection', 'post_projection', 'final_norm', 'embedding'] as const
+
+/**
+ * Tensors of one layer of a drafter, named `drafter.layers.N.<name>`. I its intermediate size.
+ *
+ * - `input_norm`, `post_attention_norm`, `pre_mlp_norm`, `post_mlp_norm` [D]
+ * - `q` [q rows, D], `q_norm` [head dim], `o` [D, q rows]
+ * - `gate_up` [2 * I, D]: gate rows, then up rows; `down` [D, I]
+ * - `layer_scalar` [1]
+ */
+export const DRAFTER_LAYER_TENSORS = ['input_norm', 'q', 'q_norm', 'o', 'post_attention_norm', 'pre_mlp_norm', 'gate_up', 'down', 'post_mlp_norm', 'layer_scalar'] as const
+
+export type DrafterTensorName = `drafter.${typeof DRAFTER_TENSORS[number] | `layers.${number}.${typeof DRAFTER_LAYER_TENSORS[number]}`}`
+
 export type LayerTensorName = typeof LAYER_TENSORS[number]
 /** Key of a tensor in a manifest: a contract with the graphs. */
-export type ClientTensorName = typeof CLIENT_TENSORS[number] | `layers.${number}.${LayerTensorName}`
+export type ClientTensorName = typeof CLIENT_TENSORS[number] | `layers.${number}.${LayerTensorName}` | DrafterTensorName
 
 /** What each tensor of a layer is made of: the rows of its sources, one after the other. */
 export type LayerSources = Partial<Record<LayerTensorName, SourceTensor[]>>
@@ -40,11 +60,44 @@ export type LayerSources = Partial<Record<LayerTensorName, SourceTensor[]>>
 export function clientPlans (config: ModelConfig, quant: WeightFormat, sourcesOf: (layer: number) => LayerSources, normOffset = 0): ClientTensorPlan[] {
   const { vocabSize, hiddenSize, layerTypes } = config
   return [
-    // Four bits cost the embedding and the head, which are one matrix, more quality than the bytes are worth.
-    plan('embedding', 'client/embedding.bin', quant === 'q4' ? 'q8' : quant, [matrix('embed_tokens.weight', vocabSize, hiddenSize)]),
+    plan('embedding', 'client/embedding.bin', embeddingFormat(quant), [matrix('embed_tokens.weight', vocabSize, hiddenSize)]),
     ...layerTypes.flatMap((_, layer) => layerPlans(sourcesOf(layer), quant, layer, normOffset)),
     plan('final_norm', 'client/final.bin', 'f32', [vector('norm.weight', hiddenSize)], normOffset)
   ]
+}
+
+/** A drafter's tensors, all in one file. Its matrices have the formats that the model's client part has. */
+export function drafterPlans (target: ModelConfig, { hiddenSize, layerTypes, heads, intermediateSize }: DrafterConfig, quant: WeightFormat): ClientTensorPlan[] {
+  const file = 'client/drafter.bin'
+  const layers = layerTypes.flatMap((type, layer) => {
+    const at = `model.layers.${layer}.`
+    const { headDim } = target.attention[type]
+    const sources: Record<typeof DRAFTER_LAYER_TENSORS[number], SourceTensor[]> = {
+      input_norm: [vector(`${at}input_layernorm.weight`, hiddenSize)],
+      q: [matrix(`${at}self_attn.q_proj.weight`, heads * headDim, hiddenSize)],
+      q_norm: [vector(`${at}self_attn.q_norm.weight`, headDim)],
+      o: [matrix(`${at}self_attn.o_proj.weight`, hiddenSize, heads * headDim)],
+      post_attention_norm: [vector(`${at}post_attention_layernorm.weight`, hiddenSize)],
+      pre_mlp_norm: [vector(`${at}pre_feedforward_layernorm.weight`, hiddenSize)],
+      gate_up: [matrix(`${at}mlp.gate_proj.weight`, intermediateSize, hiddenSize), matrix(`${at}mlp.up_proj.weight`, intermediateSize, hiddenSize)],
+      down: [matrix(`${at}mlp.down_proj.weight`, hiddenSize, intermediateSize)],
+      post_mlp_norm: [vector(`${at}post_feedforward_layernorm.weight`, hiddenSize)],
+      layer_scalar: [vector(`${at}layer_scalar`, 1)]
+    }
+    return DRAFTER_LAYER_TENSORS.map(name => plan(`drafter.layers.${layer}.${name}`, file, sources[name][0].shape.length === 2 ? quant : 'f32', sources[name]))
+  })
+  return [
+    plan('drafter.pre_projection', file, quant, [matrix('pre_projection.weight', hiddenSize, 2 * target.hiddenSize)]),
+    ...layers,
+    plan('drafter.post_projection', file, quant, [matrix('post_projection.weight', target.hiddenSize, hiddenSize)]),
+    plan('drafter.final_norm', file, 'f32', [vector('model.norm.weight', hiddenSize)]),
+    plan('drafter.embedding', file, embeddingFormat(quant), [matrix('model.embed_tokens.weight', target.vocabSize, hiddenSize)])
+  ]
+}
+
+/** Four bits cost the embedding and the head, which are one matrix, more quality than the bytes are worth. */
+function embeddingFormat (quant: WeightFormat): WeightFormat {
+  return quant === 'q4' ? 'q8' : quant
 }
 
 /** Attention with a norm before and behind it, as transformers names its tensors in every Gemma. */

@@ -1,9 +1,11 @@
-import type { Architecture, SourceTensor } from '../architectures/architecture.js'
-import type { CheckpointSource } from '../checkpoint/source.js'
+import type { Architecture, DrafterForm, SourceTensor } from '../architectures/architecture.js'
+import { clientTensors } from '../architectures/index.js'
+import { DRAFTER_PREFIX } from '../checkpoint/joined.js'
+import type { TensorReader } from '../checkpoint/source.js'
 import { ModelError } from '../errors.js'
 import { isQuantized } from '../quantize/rows.js'
 import { align, blocksOf, expertLayout, placeTensor } from './layout.js'
-import { QUANT_BLOCK, type BlockEntry, type ModelConfig, type TensorEntry, type WeightFormat } from './manifest.js'
+import { QUANT_BLOCK, type BlockEntry, type DrafterConfig, type ModelConfig, type TensorEntry, type WeightFormat } from './manifest.js'
 
 /** Rows [firstRow, firstRow + rows) of a checkpoint tensor seen as a matrix [.., columns]. */
 export interface RowRange {
@@ -38,19 +40,22 @@ export interface ConversionPlan {
  * Decides where every byte of a bundle comes from, before any weight is read.
  * Throws ModelError 'missing-tensor' naming all that are missing, 'wrong-shape', 'unsupported' for tensors that nothing would
  * use or sizes that the format cannot hold.
+ *
+ * @param drafter - whose tensors `source` has been joined with
  */
-export function planConversion (source: CheckpointSource, architecture: Architecture, config: ModelConfig, quant: WeightFormat, blockExperts: number): ConversionPlan {
-  requireQuantizable(config, quant)
+export function planConversion (source: TensorReader, architecture: Architecture, config: ModelConfig, quant: WeightFormat, blockExperts: number, drafter?: DrafterConfig): ConversionPlan {
+  requireQuantizable(config, quant, drafter)
   const prefix = choosePrefix(source, architecture)
-  const clientPlans = architecture.clientTensors(config, quant)
-  requireTensors(source, prefix, architecture, [...clientPlans.flatMap(plan => plan.sources), ...config.layerTypes.flatMap((_, layer) => expertTensors(architecture, config, layer))])
+  requireTensors(source, prefix, architecture, [
+    ...architecture.clientTensors(config, quant).flatMap(plan => plan.sources), ...config.layerTypes.flatMap((_, layer) => expertTensors(architecture, config, layer))
+  ])
 
   const files = new Map<string, FilePlan>()
   const tensors: Record<string, TensorEntry> = {}
-  for (const { name, file, format, shape, sources, offset } of clientPlans) {
+  for (const { name, file, format, shape, sources, offset } of clientTensors(config, quant, drafter)) {
     const plan = files.get(file) ?? { file, bytes: 0, parts: [] }
     const { entry, end } = placeTensor(file, format, shape, align(plan.bytes))
-    plan.parts.push({ entry, sources: sources.map(({ name, shape }) => wholeTensor(prefix + name, shape)), offset })
+    plan.parts.push({ entry, sources: sources.map(tensor => wholeTensor((name.startsWith('drafter.') ? DRAFTER_PREFIX : prefix) + tensor.name, tensor.shape)), offset })
     plan.bytes = end
     files.set(file, plan)
     tensors[name] = entry
@@ -79,7 +84,7 @@ export function expertTensors (architecture: Architecture, config: ModelConfig, 
 }
 
 /** Blocks of 32 lie along the inputs of a matrix, so every input size must be a multiple of 32. */
-function requireQuantizable (config: ModelConfig, quant: WeightFormat): void {
+function requireQuantizable (config: ModelConfig, quant: WeightFormat, drafter?: DrafterConfig): void {
   if (!isQuantized(quant)) return
   const { sliding, full } = config.attention
   const inputs: Record<string, number> = {
@@ -87,7 +92,8 @@ function requireQuantizable (config: ModelConfig, quant: WeightFormat): void {
     'dense intermediate size': config.denseIntermediateSize,
     'expert intermediate size': config.expertIntermediateSize,
     'attention width of sliding layers': sliding.heads * sliding.headDim,
-    'attention width of full layers': full.heads * full.headDim
+    'attention width of full layers': full.heads * full.headDim,
+    ...drafter != null && { "drafter's hidden size": drafter.hiddenSize, "drafter's intermediate size": drafter.intermediateSize }
   }
   for (const [what, size] of Object.entries(inputs)) {
     if (size % QUANT_BLOCK !== 0) {
@@ -96,7 +102,7 @@ function requireQuantizable (config: ModelConfig, quant: WeightFormat): void {
   }
 }
 
-function choosePrefix (source: CheckpointSource, { prefixes, modelTypes }: Architecture): string {
+function choosePrefix (source: TensorReader, { prefixes, modelTypes }: Architecture): string {
   const names = [...source.tensors.keys()]
   const prefix = prefixes.find(candidate => names.some(name => name.startsWith(`${candidate}layers.`)))
   if (prefix == null) {
@@ -105,7 +111,12 @@ function choosePrefix (source: CheckpointSource, { prefixes, modelTypes }: Archi
   return prefix
 }
 
-function requireTensors (source: CheckpointSource, prefix: string, architecture: Architecture, required: SourceTensor[]): void {
+/** Throws as planConversion when a drafter's checkpoint has not the tensors of its config, or others. */
+export function requireDrafterTensors (source: TensorReader, form: DrafterForm, config: ModelConfig, drafter: DrafterConfig): void {
+  requireTensors(source, '', form, form.tensors(config, drafter, 'f32').flatMap(plan => plan.sources))
+}
+
+function requireTensors (source: TensorReader, prefix: string, { isIgnored }: Pick<Architecture, 'isIgnored'>, required: SourceTensor[]): void {
   const missing = required.filter(({ name }) => !source.tensors.has(prefix + name)).map(({ name }) => prefix + name)
   if (missing.length > 0) {
     throw new ModelError('missing-tensor', `${source.location} lacks ${missing.length} tensor${missing.length > 1 ? 's' : ''} that its config.json calls for: ${missing.join(', ')}; download it completely.`,
@@ -120,7 +131,7 @@ function requireTensors (source: CheckpointSource, prefix: string, architecture:
   }
   // A bias or adapter that we would silently leave out gives a model that runs and is wrong.
   const known = new Set(required.map(({ name }) => prefix + name))
-  const left = [...source.tensors.keys()].filter(name => name.startsWith(prefix) && !known.has(name) && !architecture.isIgnored(name.slice(prefix.length)))
+  const left = [...source.tensors.keys()].filter(name => name.startsWith(prefix) && !known.has(name) && !isIgnored(name.slice(prefix.length)))
   if (left.length > 0) {
     throw new ModelError('unsupported', `${source.location} holds tensors that this version does not use, so the result would be wrong: ${left.slice(0, 10).join(', ')}${left.length > 10 ? ` and ${left.length - 10} more` : ''}.`,
       { names: left })

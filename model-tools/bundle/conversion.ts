@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import type { Architecture } from '../architectures/architecture.js'
 import { architectureOfCheckpoint } from '../architectures/index.js'
+import { joinDrafter } from '../checkpoint/joined.js'
 import type { CheckpointSource } from '../checkpoint/source.js'
 import { ModelError } from '../errors.js'
 import { parseJson } from '../fields.js'
 import { digestBytes, type FileDigest } from './file-hash.js'
 import { canonicalJson } from './canonical-json.js'
-import { planConversion, type ConversionPlan, type FilePlan } from './conversion-plan.js'
-import type { BundleManifest, ModelConfig, WeightFormat } from './manifest.js'
+import { planConversion, requireDrafterTensors, type ConversionPlan, type FilePlan } from './conversion-plan.js'
+import type { BundleManifest, DrafterConfig, ModelConfig, WeightFormat } from './manifest.js'
 import { parseManifest } from './manifest-schema.js'
 import { selectBlocks } from './ranges.js'
 
@@ -31,6 +33,8 @@ export interface ConversionSettings {
   experts?: string
   /** Whether the client part is written, which no host of experts needs. @default true */
   client?: boolean
+  /** The checkpoint of the model's drafter, as `checkpoint`; it goes into the client part. @default none */
+  drafter?: string
   /** Path of the manifest.json of the bundle that must come out. With it, a part is made from the tensors of that part alone. */
   manifest?: string
 }
@@ -54,6 +58,7 @@ export interface Promised {
 export interface Conversion {
   source: CheckpointSource
   config: ModelConfig
+  drafter?: DrafterConfig
   quant: WeightFormat
   blockExperts: number
   plan: ConversionPlan
@@ -69,19 +74,20 @@ export interface Conversion {
  * Rejects as planConversion and selectBlocks throw, with ModelError 'not-found', 'malformed' or 'out-of-range' naming what is wrong, and
  * 'hash-mismatch' when the manifest given is of another bundle.
  */
-export async function prepareConversion (source: CheckpointSource, settings: ConversionSettings): Promise<Conversion> {
-  const rawConfig = await readJson(source, 'config.json')
-  if (rawConfig === undefined) throw new ModelError('not-found', `${source.location} holds no config.json; give a complete checkpoint.`, { path: source.location })
+export async function prepareConversion (model: CheckpointSource, settings: ConversionSettings, drafterModel?: CheckpointSource): Promise<Conversion> {
+  const rawConfig = await readConfig(model)
   const promised = settings.manifest == null ? undefined : await readPromised(settings.manifest)
   const architecture = architectureOfCheckpoint(rawConfig)
-  const config = architecture.parseConfig(rawConfig, await readJson(source, 'generation_config.json'))
+  const config = architecture.parseConfig(rawConfig, await readJson(model, 'generation_config.json'))
+  const drafter = drafterModel == null ? promisedDrafter(promised, settings) : await readDrafter(drafterModel, architecture, config)
+  const source = drafterModel == null ? model : joinDrafter(model, drafterModel)
   const quant = settings.quant ?? promised?.manifest.quant ?? DEFAULT_QUANT
   const blockExperts = settings.blockExperts ?? promised?.manifest.blockExperts ?? Math.min(DEFAULT_BLOCK_EXPERTS, config.experts)
   if (!Number.isInteger(blockExperts) || blockExperts < 1 || blockExperts > config.experts) {
     throw new ModelError('out-of-range', `A block of ${blockExperts} experts is impossible: the model has ${config.experts} a layer.`, { blockExperts, experts: config.experts })
   }
-  const plan = planConversion(source, architecture, config, quant, blockExperts)
-  if (promised != null) requirePromised(source, promised, { config, quant, blockExperts, plan })
+  const plan = planConversion(source, architecture, config, quant, blockExperts, drafter)
+  if (promised != null) requirePromised(source, promised, { config, drafter, quant, blockExperts, plan })
   const blocks = new Set(plan.blocks.map(({ file }) => file))
   const selected = settings.layers === NO_LAYERS ? [] : selectBlocks({ config, blocks: plan.blocks }, settings.layers, settings.experts)
   const wantedBlocks = new Set(selected.map(({ file }) => file))
@@ -92,8 +98,8 @@ export async function prepareConversion (source: CheckpointSource, settings: Con
     ...plan.files.map(file => ({ file: file.file, bytes: file.bytes, wanted: blocks.has(file.file) ? wantedBlocks.has(file.file) : wantsClient, plan: file }))
   ]
   const fingerprint = createHash('sha256')
-    .update(canonicalJson({ weights: source.fingerprint, config, quant, blockExperts, text: [...texts].map(([name, { sha256 }]) => [name, sha256]) })).digest('hex')
-  return { source, config, quant, blockExperts, plan, outputs, promised, fingerprint }
+    .update(canonicalJson({ weights: source.fingerprint, config, drafter, quant, blockExperts, text: [...texts].map(([name, { sha256 }]) => [name, sha256]) })).digest('hex')
+  return { source, config, drafter, quant, blockExperts, plan, outputs, promised, fingerprint }
 }
 
 /** The bytes of one of the checkpoint's text files. Rejects with ModelError 'not-found' where it has none. */
@@ -124,10 +130,11 @@ async function readPromised (path: string): Promise<Promised> {
   return { manifest: parseManifest(text, path), path }
 }
 
-function requirePromised (source: CheckpointSource, { manifest, path }: Promised, { config, quant, blockExperts, plan }: Pick<Conversion, 'config' | 'quant' | 'blockExperts' | 'plan'>): void {
+function requirePromised (source: CheckpointSource, { manifest, path }: Promised, { config, drafter, quant, blockExperts, plan }: Pick<Conversion, 'config' | 'drafter' | 'quant' | 'blockExperts' | 'plan'>): void {
   const sizes = (entries: Array<[string, number]>): string => canonicalJson(entries.filter(([file]) => !file.startsWith('text/')).sort(([a], [b]) => a < b ? -1 : 1))
   const equal: Record<string, boolean> = {
     'the model': canonicalJson(manifest.config) === canonicalJson(config),
+    'the drafter': canonicalJson(manifest.drafter ?? {}) === canonicalJson(drafter ?? {}),
     [`quant, which is ${manifest.quant}`]: manifest.quant === quant,
     [`experts a block, which are ${manifest.blockExperts}`]: manifest.blockExperts === blockExperts,
     'the places of tensors': canonicalJson([manifest.tensors, manifest.blocks]) === canonicalJson([plan.tensors, plan.blocks]),
@@ -138,6 +145,28 @@ function requirePromised (source: CheckpointSource, { manifest, path }: Promised
     throw new ModelError('hash-mismatch', `${path} is of another bundle than ${source.location} gives (it differs in ${differs}); give the manifest of a bundle of this checkpoint, or convert without one.`,
       { path, what: differs })
   }
+}
+
+async function readConfig (source: CheckpointSource): Promise<unknown> {
+  const config = await readJson(source, 'config.json')
+  if (config === undefined) throw new ModelError('not-found', `${source.location} holds no config.json; give a complete checkpoint.`, { path: source.location })
+  return config
+}
+
+async function readDrafter (source: CheckpointSource, { drafter: form, modelTypes }: Architecture, config: ModelConfig): Promise<DrafterConfig> {
+  if (form == null) throw new ModelError('unsupported', `There are no drafters for ${modelTypes[0]} models; convert without --drafter.`, { path: source.location })
+  const drafter = form.parseConfig(await readConfig(source), config)
+  requireDrafterTensors(source, form, config, drafter)
+  return drafter
+}
+
+/** A part without client needs no weights of the drafter that the whole has. */
+function promisedDrafter (promised: Promised | undefined, { client = true }: ConversionSettings): DrafterConfig | undefined {
+  const drafter = promised?.manifest.drafter
+  if (drafter != null && client) {
+    throw new ModelError('not-found', `${promised?.path} is of a bundle with a drafter: give its checkpoint with --drafter, or leave out the client part with --no-client.`, { path: promised?.path })
+  }
+  return drafter
 }
 
 async function readJson (source: CheckpointSource, name: string): Promise<unknown> {

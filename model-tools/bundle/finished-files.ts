@@ -66,11 +66,12 @@ async function hasDigest (path: string, bytes: number, sha256: string, signal?: 
  * Files that it lacks are made again.
  */
 async function filesOfSameBundle (out: string, conversion: Conversion, onKept: (output: Output) => void): Promise<FinishedFiles> {
-  const { config, quant, blockExperts, outputs, promised } = conversion
+  const { config, drafter, quant, blockExperts, outputs, promised } = conversion
   const { manifest } = await Bundle.open(out)
   const path = join(out, MANIFEST_FILE)
   if (promised != null && canonicalJson(promised.manifest) !== canonicalJson(manifest)) throw otherBundle(out, `its manifest, which is not ${promised.path}`)
   if (canonicalJson(manifest.config) !== canonicalJson(config)) throw otherBundle(out, 'its model')
+  if (canonicalJson(manifest.drafter ?? {}) !== canonicalJson(drafter ?? {})) throw otherBundle(out, 'its drafter')
   if (manifest.quant !== quant) throw otherBundle(out, `quant, which is ${manifest.quant}`)
   if (manifest.blockExperts !== blockExperts) throw otherBundle(out, `experts a block, which are ${manifest.blockExperts}`)
   if (canonicalJson(Object.keys(manifest.files).sort()) !== canonicalJson(outputs.map(({ file }) => file).sort())) throw otherBundle(out, 'its files')

@@ -1,4 +1,5 @@
-import { architectureOf } from '../architectures/index.js'
+import type { ClientTensorPlan } from '../architectures/architecture.js'
+import { architectureOf, clientTensors } from '../architectures/index.js'
 import { ModelError } from '../errors.js'
 import { Fields, parseJson } from '../fields.js'
 import { dataBytes, scaleBytes, WEIGHT_FORMATS } from '../quantize/rows.js'
@@ -6,7 +7,7 @@ import { canonicalJson } from './canonical-json.js'
 import { FILE_CHUNK_BYTES } from './file-hash.js'
 import { expertLayout } from './layout.js'
 import {
-  ARCHITECTURE_NAMES, TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type ModelConfig, type TensorEntry, type WeightFormat
+  ARCHITECTURE_NAMES, TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type DrafterConfig, type LayerType, type ModelConfig, type TensorEntry, type WeightFormat
 } from './manifest.js'
 
 /** No segment starts with a dot, so no path leaves the bundle; and no partial or hidden file is one of a bundle. */
@@ -29,14 +30,42 @@ export function parseManifest (text: string, where: string): BundleManifest {
   // Else one content could have many ids. It also refuses duplicate keys, which parsers disagree about.
   if (canonicalJson(raw) !== text) throw new ModelError('malformed', `${where} is not canonical JSON; something has rewritten it, get the bundle again.`, { where })
   const config = parseModelConfig(fields.object('config'))
+  const drafter = fields.has('drafter') ? parseDrafter(fields, config) : undefined
   const quant = fields.oneOf('quant', WEIGHT_FORMATS)
   const blockExperts = fields.integer('blockExperts', 1, config.experts)
   const files = parseFiles(fields.object('files'))
-  const tensors = parseTensors(fields.object('tensors'), config, quant, files)
+  const tensors = parseTensors(fields.object('tensors'), clientTensors(config, quant, drafter), files)
   const blocks = parseBlocks(fields, config, quant, files)
   fields.end()
   requireEveryFileUsed(where, files, tensors, blocks)
-  return { format: 'moeswarm-bundle/1', config, quant, blockExperts, files, tensors, blocks }
+  return { format: 'moeswarm-bundle/1', config, ...drafter == null ? {} : { drafter }, quant, blockExperts, files, tensors, blocks }
+}
+
+function parseDrafter (fields: Fields, config: ModelConfig): DrafterConfig {
+  if (architectureOf(config).drafter == null) throw fields.error('drafter', `cannot be of ${config.architecture}, which has none`)
+  const drafter = fields.object('drafter')
+  const parsed: DrafterConfig = {
+    hiddenSize: drafter.integer('hiddenSize', 1, MAX_SIZE),
+    layerTypes: parseLayerTypes(drafter),
+    heads: drafter.integer('heads', 1, MAX_SIZE),
+    intermediateSize: drafter.integer('intermediateSize', 1, MAX_SIZE),
+    rmsNormEps: drafter.number('rmsNormEps', 0, 1)
+  }
+  for (const type of parsed.layerTypes) {
+    if (!config.layerTypes.includes(type)) throw drafter.error('layerTypes', `has a ${type} layer, which the model has not`)
+    if (parsed.heads % config.attention[type].kvHeads !== 0) throw drafter.error('heads', `must be a multiple of the model's ${config.attention[type].kvHeads} key/value heads`)
+  }
+  drafter.end()
+  return parsed
+}
+
+function parseLayerTypes (fields: Fields): LayerType[] {
+  const types = fields.array('layerTypes').map(type => {
+    if (type !== 'sliding' && type !== 'full') throw fields.error('layerTypes', 'must hold "sliding" and "full" only')
+    return type
+  })
+  if (types.length === 0 || types.length > 10_000) throw fields.error('layerTypes', 'must have 1 to 10000 entries')
+  return types
 }
 
 function parseModelConfig (fields: Fields): ModelConfig {
@@ -50,10 +79,7 @@ function parseModelConfig (fields: Fields): ModelConfig {
     architecture,
     vocabSize,
     hiddenSize: fields.integer('hiddenSize', 1, MAX_SIZE),
-    layerTypes: fields.array('layerTypes').map(type => {
-      if (type !== 'sliding' && type !== 'full') throw fields.error('layerTypes', 'must hold "sliding" and "full" only')
-      return type
-    }),
+    layerTypes: parseLayerTypes(fields),
     attention: { sliding: parseAttention(attention.object('sliding')), full: parseAttention(attention.object('full')) },
     slidingWindow: fields.integer('slidingWindow', 1, MAX_SIZE),
     denseIntermediateSize: dense == null ? fields.integer('denseIntermediateSize', 0, 0) : fields.integer('denseIntermediateSize', 1, MAX_SIZE),
@@ -71,7 +97,6 @@ function parseModelConfig (fields: Fields): ModelConfig {
     }),
     sampling: { temperature: sampling.number('temperature', 0, 100), topK: sampling.integer('topK', 0), topP: sampling.number('topP', 0, 1) }
   }
-  if (config.layerTypes.length === 0 || config.layerTypes.length > 10_000) throw fields.error('layerTypes', 'must have 1 to 10000 entries')
   for (const part of [attention, sampling, fields]) part.end()
   return config
 }
@@ -114,9 +139,9 @@ function parseFiles (fields: Fields): BundleManifest['files'] {
   return files
 }
 
-function parseTensors (fields: Fields, config: ModelConfig, quant: WeightFormat, files: BundleManifest['files']): Record<string, TensorEntry> {
+function parseTensors (fields: Fields, plans: ClientTensorPlan[], files: BundleManifest['files']): Record<string, TensorEntry> {
   const tensors: Record<string, TensorEntry> = {}
-  for (const { name, shape, format } of architectureOf(config).clientTensors(config, quant)) {
+  for (const { name, shape, format } of plans) {
     const tensor = fields.object(name)
     const found = tensor.array('shape')
     if (found.length !== shape.length || shape.some((size, axis) => found[axis] !== size)) throw tensor.error('shape', `must be [${shape.join(', ')}] for this config`)

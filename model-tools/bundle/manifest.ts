@@ -60,6 +60,20 @@ export interface ModelConfig {
 }
 
 /**
+ * A small model that proposes tokens to the large one and reads that one's keys and values: each of its layers has queries only, for the cache of
+ * the model's last layer of the same type, whose heads, rotation and window it shares.
+ */
+export interface DrafterConfig {
+  /** Of its own stream. */
+  hiddenSize: number
+  layerTypes: LayerType[]
+  /** Query heads. */
+  heads: number
+  intermediateSize: number
+  rmsNormEps: number
+}
+
+/**
  * One tensor of a bundle. `shape` is [out, in] for matrices, row-major.
  * f32, f16: little-endian values. q4: uint8 [out, in/32, 16], low nibble first, value = (nibble - 8) * scale.
  * q8: uint8 [out, in/32, 32], value = (byte - 128) * scale. Scales: f16 [out, in/32].
@@ -88,6 +102,8 @@ export interface BlockEntry {
 export interface BundleManifest {
   format: 'moeswarm-bundle/1'
   config: ModelConfig
+  /** Absent in bundles without one. Its tensors are of the client part. */
+  drafter?: DrafterConfig
   /** Format of the experts; embedding and head are q8 when this is q4, norms and router always f32. */
   quant: WeightFormat
   blockExperts: number

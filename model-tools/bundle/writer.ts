@@ -2,6 +2,7 @@ import { mkdir, readFile, rm, rmdir, stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { openCheckpoint } from '../checkpoint/open.js'
+import type { CheckpointSource } from '../checkpoint/source.js'
 import { ModelError } from '../errors.js'
 import { makeFile, writeAtomically } from './atomic-file.js'
 import type { FileDigest } from './file-hash.js'
@@ -54,8 +55,10 @@ export async function convertCheckpoint (options: ConversionOptions): Promise<Bu
   signal?.throwIfAborted()
   // What is a branch's tip today may not have been when the conversion began.
   const source = await openCheckpoint(await ConversionJournal.pinned(out, checkpoint) ?? checkpoint, signal)
+  let drafter: CheckpointSource | undefined
   try {
-    const conversion = await prepareConversion(source, options)
+    if (options.drafter != null) drafter = await openCheckpoint(options.drafter, signal)
+    const conversion = await prepareConversion(source, options, drafter)
     signal?.throwIfAborted()
     const found = await stat(out).catch(() => undefined)
     if (found != null && !found.isDirectory()) throw new ModelError('not-found', `${out} is a file; give a directory for the bundle with --out.`, { path: out })
@@ -70,12 +73,13 @@ export async function convertCheckpoint (options: ConversionOptions): Promise<Bu
     }
   } finally {
     await source.close()
+    await drafter?.close()
   }
 }
 
 async function convert (conversion: Conversion, options: ConversionOptions): Promise<Bundle> {
   const { out, signal, checkpoint } = options
-  const { source, config, quant, blockExperts, plan, outputs, fingerprint } = conversion
+  const { source, config, drafter, quant, blockExperts, plan, outputs, fingerprint } = conversion
   const advance = progress(conversion, options)
   const finished = await finishedFiles(out, conversion, ({ file, bytes }) => { advance(file, bytes, true) }, signal)
   const isPending = ({ file }: Output): boolean => !finished.digests.has(file)
@@ -87,7 +91,7 @@ async function convert (conversion: Conversion, options: ConversionOptions): Pro
       await makeFiles(outputs.filter(isPending), conversion, finished, options, journal, advance)
     }
     const files = finished.promised?.manifest.files ?? Object.fromEntries(finished.digests)
-    await writeManifest(out, { format: 'moeswarm-bundle/1', config, quant, blockExperts, files, tensors: plan.tensors, blocks: plan.blocks })
+    await writeManifest(out, { format: 'moeswarm-bundle/1', config, drafter, quant, blockExperts, files, tensors: plan.tensors, blocks: plan.blocks })
   } catch (error) {
     throw isDiskFull(error) ? await diskFull(out, sizeOf(outputs.filter(isPending)), error) : error
   }

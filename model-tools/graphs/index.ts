@@ -1,3 +1,4 @@
+export { drafterGraph } from './drafter.js'
 export { expertGraph, productsGraph } from './expert.js'
 export { attentionGraph, denseMlpGraph, headGraph } from './layer.js'
 export type { TensorLookup } from './weights.js'

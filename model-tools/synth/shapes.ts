@@ -6,6 +6,8 @@ export interface Shape {
   /** The config.json of the release; `num_hidden_layers` and `layer_types` follow from `layers`. */
   config: (layers: number) => Record<string, unknown>
   generation: Record<string, unknown>
+  /** The config.json of the drafter that goes with it; absent where there is none. */
+  drafter?: Record<string, unknown>
   dialect: Dialect
   layers: number
   /** Files that the release's safetensors come in. */
@@ -43,6 +45,32 @@ function gemma4 (text: Record<string, unknown>): (layers: number) => Record<stri
   })
 }
 
+/** Of the release of its drafter, which shares what is given of `text` with the model. */
+function gemma4Drafter (text: Record<string, unknown>, own: { hidden_size: number, intermediate_size: number, layer_types: string[] }): Record<string, unknown> {
+  const shared = ['global_head_dim', 'head_dim', 'max_position_embeddings', 'num_attention_heads', 'num_global_key_value_heads', 'num_key_value_heads', 'sliding_window', 'vocab_size']
+  return {
+    architectures: ['Gemma4AssistantForCausalLM'],
+    backbone_hidden_size: text.hidden_size,
+    model_type: 'gemma4_assistant',
+    text_config: {
+      ...Object.fromEntries(shared.map(key => [key, text[key]])), attention_k_eq_v: true, enable_moe_block: false, final_logit_softcapping: null, hidden_activation: 'gelu_pytorch_tanh',
+      hidden_size_per_layer_input: 0, model_type: 'gemma4_text', num_hidden_layers: own.layer_types.length, num_kv_shared_layers: own.layer_types.length, rms_norm_eps: 1e-6,
+      tie_word_embeddings: true, ...own
+    },
+    tie_word_embeddings: true,
+    use_ordered_embeddings: false
+  }
+}
+
+const GEMMA4_26B = {
+  global_head_dim: 512, head_dim: 256, hidden_size: 2816, intermediate_size: 2112, max_position_embeddings: 262_144, moe_intermediate_size: 704, num_attention_heads: 16, num_experts: 128,
+  num_global_key_value_heads: 2, num_key_value_heads: 8, sliding_window: 1024, top_k_experts: 8, vocab_size: 262_144
+}
+const GEMMA4_DEMO = {
+  global_head_dim: 64, head_dim: 32, hidden_size: 192, intermediate_size: 192, max_position_embeddings: 512, moe_intermediate_size: 64, num_attention_heads: 4, num_experts: 32,
+  num_global_key_value_heads: 1, num_key_value_heads: 2, sliding_window: 128, top_k_experts: 4, vocab_size: 4096
+}
+
 const GEMMA3_GENERATION = { bos_token_id: 2, cache_implementation: 'hybrid', do_sample: true, eos_token_id: [1, 106], pad_token_id: 0, top_k: 64, top_p: 0.95 }
 const GEMMA4_GENERATION = { bos_token_id: 2, do_sample: true, eos_token_id: [1, 106, 50], pad_token_id: 0, temperature: 1, top_k: 64, top_p: 0.95 }
 
@@ -64,10 +92,8 @@ function gemma3 (text: Record<string, unknown>): (layers: number) => Record<stri
 
 const SHAPES: Record<string, Shape> = {
   'gemma-4-26b-a4b': {
-    config: gemma4({
-      global_head_dim: 512, head_dim: 256, hidden_size: 2816, intermediate_size: 2112, max_position_embeddings: 262_144, moe_intermediate_size: 704, num_attention_heads: 16, num_experts: 128,
-      num_global_key_value_heads: 2, num_key_value_heads: 8, sliding_window: 1024, top_k_experts: 8, vocab_size: 262_144
-    }),
+    config: gemma4(GEMMA4_26B),
+    drafter: gemma4Drafter(GEMMA4_26B, { hidden_size: 1024, intermediate_size: 8192, layer_types: ['sliding_attention', 'sliding_attention', 'sliding_attention', 'full_attention'] }),
     generation: GEMMA4_GENERATION,
     dialect: GEMMA4_DIALECT,
     layers: 30,
@@ -93,10 +119,8 @@ const SHAPES: Record<string, Shape> = {
   },
   // Of the demo model that comes with the sources.
   demo: {
-    config: gemma4({
-      global_head_dim: 64, head_dim: 32, hidden_size: 192, intermediate_size: 192, max_position_embeddings: 512, moe_intermediate_size: 64, num_attention_heads: 4, num_experts: 32,
-      num_global_key_value_heads: 1, num_key_value_heads: 2, sliding_window: 128, top_k_experts: 4, vocab_size: 4096
-    }),
+    config: gemma4(GEMMA4_DEMO),
+    drafter: gemma4Drafter(GEMMA4_DEMO, { hidden_size: 128, intermediate_size: 512, layer_types: ['sliding_attention', 'full_attention'] }),
     generation: GEMMA4_GENERATION,
     dialect: GEMMA4_DIALECT,
     layers: 6,

@@ -2,16 +2,14 @@ import type { Architecture, SourceTensor } from '../architectures/architecture.j
 import { architectureOfCheckpoint } from '../architectures/index.js'
 import { expertTensors } from '../bundle/conversion-plan.js'
 import type { ModelConfig } from '../bundle/manifest.js'
-import { dtypeOf } from '../checkpoint/dtypes.js'
 import { ggufText } from '../checkpoint/gguf-text.js'
-import type { CheckpointSource, CheckpointTensor } from '../checkpoint/source.js'
-import { ModelError } from '../errors.js'
+import type { CheckpointSource } from '../checkpoint/source.js'
 import { Fields } from '../fields.js'
 import { vocabularyMetadata } from './gguf-metadata.js'
 import type { Dialect } from './dialects.js'
-import { hashText } from './random.js'
 import { shapeOf } from './shapes.js'
-import { randomBytes, type Distribution } from './values.js'
+import { SyntheticTensors, type DtypeChoice } from './tensors.js'
+import type { Distribution } from './values.js'
 import { syntheticVocabulary } from './vocabulary.js'
 
 export interface SyntheticModel {
@@ -22,55 +20,35 @@ export interface SyntheticModel {
   seed?: number
 }
 
-/** Dtype of a tensor, by its name without prefix and its shape. */
-export type DtypeChoice = (tensor: SourceTensor) => string
-
 /**
  * A checkpoint that is nowhere: tensors with the names and shapes of a published one, whose bytes are made when they are read. Equal seeds
  * give equal bytes; values do not depend on what is read, or when. Another dtype has other values.
  *
  * Throws ModelError 'unsupported' for an unknown shape or number of layers.
  */
-export class SyntheticSource implements CheckpointSource {
-  readonly location: string
-  readonly fingerprint: string
-  readonly tensors: ReadonlyMap<string, CheckpointTensor>
+export class SyntheticSource extends SyntheticTensors implements CheckpointSource {
   readonly architecture: Architecture
   readonly config: ModelConfig
   readonly #dialect: Dialect
   readonly #config: Record<string, unknown>
   readonly #generation: Record<string, unknown>
-  readonly #distributions = new Map<string, Distribution>()
 
-  constructor ({ shape: name, layers, seed = 0 }: SyntheticModel, dtypeFor: DtypeChoice, private readonly signal?: AbortSignal) {
+  constructor ({ shape: name, layers, seed = 0 }: SyntheticModel, dtypeFor: DtypeChoice, signal?: AbortSignal) {
     const shape = shapeOf(name)
     const count = layers ?? shape.layers
-    this.#config = shape.config(count)
+    const raw = shape.config(count)
+    const architecture = architectureOfCheckpoint(raw)
+    const config = architecture.parseConfig(raw, shape.generation)
+    // The release's text tensors have the first of the prefixes that there are.
+    const [prefix] = architecture.prefixes
+    super(`the synthetic ${name} with ${count} layers`, `synthetic:${name}:${count}:${seed}`, sourceTensors(architecture, config).map(tensor => (
+      { name: prefix + tensor.name, shape: tensor.shape, dtype: dtypeFor(tensor), distribution: distributionOf(tensor, config) }
+    )), signal)
+    this.#config = raw
     this.#generation = shape.generation
     this.#dialect = shape.dialect
-    this.architecture = architectureOfCheckpoint(this.#config)
-    this.config = this.architecture.parseConfig(this.#config, this.#generation)
-    this.location = `the synthetic ${name} with ${count} layers`
-    this.fingerprint = `synthetic:${name}:${count}:${seed}`
-    // The release's text tensors have the first of the prefixes that there are.
-    const [prefix] = this.architecture.prefixes
-    this.tensors = new Map(sourceTensors(this.architecture, this.config).map(tensor => {
-      const dtype = dtypeFor(tensor)
-      const { blockValues, blockBytes } = dtypeOf(dtype) ?? { blockValues: 1, blockBytes: 0 }
-      const values = tensor.shape.reduce((product, size) => product * size, 1)
-      const name = prefix + tensor.name
-      this.#distributions.set(name, distributionOf(tensor, this.config))
-      return [name, { name, dtype, shape: tensor.shape, bytes: values / blockValues * blockBytes }]
-    }))
-  }
-
-  async read (name: string, offset: number, length: number): Promise<Uint8Array> {
-    this.signal?.throwIfAborted()
-    const tensor = this.tensors.get(name)
-    const distribution = this.#distributions.get(name)
-    if (tensor == null || distribution == null) throw new ModelError('missing-tensor', `${this.location} holds no tensor ${name}.`, { names: [name] })
-    if (offset < 0 || length < 0 || offset + length > tensor.bytes) throw new RangeError(`Bytes ${offset} to ${offset + length} lie outside of tensor ${name} with ${tensor.bytes} bytes`)
-    return randomBytes(tensor.dtype, distribution, hashText(`${this.fingerprint}:${name}`), offset, length)
+    this.architecture = architecture
+    this.config = config
   }
 
   async sideFile (name: string): Promise<Uint8Array | undefined> {

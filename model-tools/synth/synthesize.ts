@@ -7,6 +7,7 @@ import { canonicalJson } from '../bundle/canonical-json.js'
 import { DEFAULT_BLOCK_EXPERTS } from '../bundle/conversion.js'
 import { planConversion } from '../bundle/conversion-plan.js'
 import { isDiskFull } from '../bundle/disk-space.js'
+import { joinDrafter } from '../checkpoint/joined.js'
 import type { BundleManifest, WeightFormat } from '../bundle/manifest.js'
 import { MANIFEST_FILE } from '../bundle/reader.js'
 import { writeWeights } from '../bundle/weights.js'
@@ -16,8 +17,10 @@ import { gemma4Metadata, ropeFrequencies, vocabularyMetadata } from './gguf-meta
 import { ggufBytes, writeGguf } from './gguf-writer.js'
 import { safetensorsBytes, writeSafetensors } from './safetensors-writer.js'
 import { shapeOf } from './shapes.js'
-import { SyntheticSource, type DtypeChoice } from './source.js'
+import { syntheticDrafter } from './drafter.js'
+import { SyntheticSource } from './source.js'
 import { streamed, type StreamedTensor, type WriteHooks } from './stream.js'
+import type { DtypeChoice } from './tensors.js'
 import { syntheticVocabulary } from './vocabulary.js'
 
 export const SYNTHESIS_FORMATS = ['safetensors', 'gguf', 'bundle'] as const
@@ -40,6 +43,8 @@ export interface SynthesisOptions {
   quant?: WeightFormat
   /** Experts a block of a bundle. @default 16, or all if there are fewer */
   blockExperts?: number
+  /** Whether a bundle has a drafter, of the shape that goes with the model's. @default false */
+  drafter?: boolean
   /** Directory to create, or an empty one. */
   out: string
   /** @default 0 */
@@ -177,11 +182,14 @@ function ggufEmbedding ({ shape, layers }: SynthesisOptions): string {
 
 function planBundle (options: SynthesisOptions): Work {
   const { out, quant = 'q4', signal } = options
-  const source = new SyntheticSource(options, dtypesOf(BUNDLE_DTYPES[quant]), signal)
+  const dtypes = dtypesOf(BUNDLE_DTYPES[quant])
+  const source = new SyntheticSource(options, dtypes, signal)
   const { config } = source
+  const drafter = options.drafter === true ? syntheticDrafter(options.shape, shapeOf(options.shape).drafter, source.architecture, config, dtypes, options.seed) : undefined
+  const tensorSource = drafter == null ? source : joinDrafter(source, drafter.tensors)
   const blockExperts = options.blockExperts ?? Math.min(DEFAULT_BLOCK_EXPERTS, config.experts)
   if (blockExperts > config.experts) throw new ModelError('out-of-range', `A block of ${blockExperts} experts is impossible: the model has ${config.experts} a layer.`, { blockExperts, experts: config.experts })
-  const { files, tensors, blocks } = planConversion(source, source.architecture, config, quant, blockExperts)
+  const { files, tensors, blocks } = planConversion(tensorSource, source.architecture, config, quant, blockExperts, drafter?.config)
   return {
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     path: out,
@@ -193,14 +201,14 @@ function planBundle (options: SynthesisOptions): Work {
           const { file: name } = file
           const weights = file
           onFile(name)
-          digests[name] = await writeAtomically(join(out, name), async sink => writeWeights(source, weights, sink, bytes => { onBytes?.(bytes) }))
+          digests[name] = await writeAtomically(join(out, name), async sink => writeWeights(tensorSource, weights, sink, bytes => { onBytes?.(bytes) }))
         }
       }
       // All have ended when this goes on, so that nobody writes behind the back of whoever clears up.
       const ends = await Promise.allSettled(Array.from({ length: LANES }, lane))
       const failed = ends.find(end => end.status === 'rejected')
       if (failed != null) throw failed.reason
-      const manifest: BundleManifest = { format: 'moeswarm-bundle/1', config, quant, blockExperts, files: digests, tensors, blocks }
+      const manifest: BundleManifest = { format: 'moeswarm-bundle/1', config, drafter: drafter?.config, quant, blockExperts, files: digests, tensors, blocks }
       await writeAtomically(join(out, MANIFEST_FILE), async sink => sink.write(new TextEncoder().encode(canonicalJson(manifest))))
     }
   }

@@ -10,6 +10,7 @@ interface ConvertOptions extends OutputOptions {
   layers?: string
   experts?: string
   client: boolean
+  drafter?: string
   manifest?: string
   threads?: number
 }
@@ -34,6 +35,7 @@ export function convertCommand (): Command {
     .option('--layers <ranges>', 'write the experts of these layers only, such as 0-3,7, or none')
     .option('--experts <ranges>', 'write these experts of each layer only, whole blocks such as 0-15')
     .option('--no-client', 'leave out the client part: embedding, attention, tokenizer')
+    .option('--drafter <checkpoint>', 'the model\'s drafter (gemma4_assistant), for speculative decoding; goes into the client part')
     .option('--manifest <file>', 'manifest.json of the bundle that must come out, from its publisher or from a peer')
     .option('--threads <n>', 'threads that encode (default: all cores, at most 8)', parse.count(1))
     .addHelpText('after', NOTES)

@@ -9,6 +9,7 @@ interface SynthOptions extends OutputOptions {
   format: SynthesisFormat
   quant?: WeightFormat
   blockExperts?: number
+  drafter?: boolean
   out: string
   seed: number
 }
@@ -27,14 +28,15 @@ export function synthCommand (): Command {
     .option('--layers <n>', 'layers of the same width (default: those of the shape)', parse.count(1))
     .addOption(new Option('--quant <format>', 'how a bundle stores weights (default: q4)').choices(['q4', 'q8', 'f16', 'f32']))
     .option('--block-experts <n>', 'experts in a block of a bundle (default: 16)', parse.count(1))
+    .option('--drafter', 'add a drafter of the shape of the release\'s to a bundle; it proposes at random, but costs what the real one costs')
     .option('--seed <n>', 'equal seeds give equal bytes', parse.count(0), 0)
     .addHelpText('after', NOTES)
-  return synth.action(action<SynthOptions>(async ({ shape, layers, format, quant, blockExperts, out, seed }, { terminal, signal }) => {
-    if (format !== 'bundle' && (quant ?? blockExperts) !== undefined) throw new UsageError(`--quant and --block-experts are of bundles: leave them out for ${format}, or give --format bundle.`)
+  return synth.action(action<SynthOptions>(async ({ shape, layers, format, quant, blockExperts, drafter, out, seed }, { terminal, signal }) => {
+    if (format !== 'bundle' && (quant ?? blockExperts ?? drafter) !== undefined) throw new UsageError(`--quant, --block-experts and --drafter are of bundles: leave them out for ${format}, or give --format bundle.`)
     const show = terminal.progress('Writing', 'bytes')
     const started = performance.now()
     const { path, bytes } = await synthesize({
-      shape, layers, format, quant, blockExperts, out, seed, signal, onProgress: ({ doneBytes, totalBytes }) => { show(doneBytes, totalBytes) }
+      shape, layers, format, quant, blockExperts, drafter, out, seed, signal, onProgress: ({ doneBytes, totalBytes }) => { show(doneBytes, totalBytes) }
     })
     terminal.endProgress()
     const seconds = (performance.now() - started) / 1000
