@@ -20,14 +20,14 @@ export interface PeerProcess {
   stop: (signal?: NodeJS.Signals) => Promise<number | null>
 }
 
-/** Starts `moeswarm peer` as a process of its own and waits until it is announced. */
-export async function startPeerProcess (args: string[]): Promise<PeerProcess> {
+/** Starts `moeswarm peer` as a process of its own and waits until it is announced, at most `readyMs`. */
+export async function startPeerProcess (args: string[], { readyMs = READY_TIMEOUT_MS }: { readyMs?: number } = {}): Promise<PeerProcess> {
   const child = spawn(process.execPath, [CLI, 'peer', '--json', ...args], { stdio: ['ignore', 'pipe', 'pipe'], detached: false })
   let errors = ''
   child.stderr.on('data', (chunk: Buffer) => { errors = (errors + chunk.toString()).slice(-4000) })
   const exited = once(child, 'exit').then(([code]) => code as number | null)
   const lines = createInterface({ input: child.stdout })
-  const ready = await firstLine(lines, exited).catch((error: unknown) => {
+  const ready = await firstLine(lines, exited, readyMs).catch((error: unknown) => {
     child.kill('SIGKILL')
     throw new Error(`a peer did not become ready:\n${errors}`, { cause: error })
   })
@@ -71,9 +71,9 @@ interface Ready {
   blocks: PeerProcess['blocks']
 }
 
-async function firstLine (lines: Interface, exited: Promise<number | null>): Promise<Ready> {
+async function firstLine (lines: Interface, exited: Promise<number | null>, readyMs: number): Promise<Ready> {
   const line = await Promise.race([
-    once(lines, 'line', { signal: AbortSignal.timeout(READY_TIMEOUT_MS) }).then(([first]) => String(first)),
+    once(lines, 'line', { signal: AbortSignal.timeout(readyMs) }).then(([first]) => String(first)),
     exited.then(code => { throw new Error(`it ended with ${code}`) })
   ])
   const ready = JSON.parse(line) as Ready
