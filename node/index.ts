@@ -10,5 +10,5 @@ export type { LayerEvent } from './client/observed-dispatcher.js'
 export type { SamplingOptions } from './client/sampler.js'
 export { Bundle, type ChatMessage, convertCheckpoint, type ModelConfig, ModelError, type ModelErrorCode, type ToolCall } from '../model-tools/index.js'
 export {
-  asSwarmError, isSwarmError, type LivePeer, type PeerStats, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, type WireDtype
+  asSwarmError, isSwarmError, type LayerChoice, type LivePeer, type PeerStats, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, type WireChoice, type WireDtype
 } from '../swarm/index.js'

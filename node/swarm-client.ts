@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, type RenderOptions, selectBlocks, toolCallSyntax, type ToolCallSyntax } from '../model-tools/index.js'
-import { connectSwarm, createSwarmHost, type ExpertDispatcher, type LivePeer, type OnSwarmEvent, type PeerStats, type SwarmConnection, type SwarmHost, type WireDtype } from '../swarm/index.js'
+import { connectSwarm, createSwarmHost, type ExpertDispatcher, type LivePeer, type OnSwarmEvent, type PeerStats, type SwarmConnection, type SwarmHost, type LayerChoice, type WireChoice } from '../swarm/index.js'
 import { AttentionClient } from './client/attention-client.js'
 import { Closers } from './closers.js'
 import { generate, type GenerateEvent, type GenerateOptions } from './client/generate.js'
@@ -21,8 +21,8 @@ export interface SwarmClientInit {
   model: string
   /** Multiaddrs of hosts in the swarm. Not needed when all layers are local. */
   bootstrap?: string[]
-  /** Form of the hidden states on the wire. @default 'fp16' */
-  wire?: WireDtype
+  /** Form of the hidden states on the wire. @default 'auto': fp16, and int8 over links that are slow for it */
+  wire?: WireChoice
   /** Layers whose experts this process computes itself. @default none */
   localLayers?: number[] | 'all'
   /** Threads of attention, dense MLP and head, and compute workers of local experts. @default all cores */
@@ -139,6 +139,9 @@ export class SwarmClient {
 
   /** The peers that are within reach now, with what they say of themselves; empty when all layers are local. */
   livePeers (): LivePeer[] { return this.swarm?.directory.live ?? [] }
+
+  /** Who computes which layer for this client, and why the other peers do not; empty when all layers are local. */
+  plan (): LayerChoice[] { return this.swarm?.dispatcher.plan() ?? [] }
 
   async close (): Promise<void> { await this.closers.close() }
 }

@@ -3,11 +3,12 @@ import { PeerDirectory } from './directory/directory.js'
 import { checkModelId } from './dht/keys.js'
 import { SwarmError } from './errors.js'
 import type { OnSwarmEvent } from './events.js'
-import { SwarmDispatcher } from './expert/dispatcher.js'
+import { SwarmDispatcher, type SwarmDispatcherInit } from './expert/dispatcher.js'
 import { ExpertSessions } from './expert/sessions.js'
 import type { SwarmHost } from './host.js'
-import type { WireDtype } from './interface.js'
+import type { WireChoice } from './interface.js'
 import { formatRanges } from './ranges.js'
+import { baseWire } from './selection/wire.js'
 
 export interface ConnectSwarmInit {
   host: SwarmHost
@@ -18,8 +19,14 @@ export interface ConnectSwarmInit {
   experts: number
   /** The layers whose experts shall be computed by the swarm. */
   layers: number[]
-  /** @default 'fp16' */
-  wire?: WireDtype
+  /** @default 'auto': fp16, and int8 where a link's measured bandwidth makes that clearly faster */
+  wire?: WireChoice
+  /** Extra requests to replicas when a peer is late, as a share of all; 0 for none. @default HEDGE_SHARE */
+  hedgeShare?: number
+  /** A peer that plans pass over is asked something for comparison this often. @default SHADOW_INTERVAL_MS */
+  shadowIntervalMs?: number
+  /** See SwarmDispatcherInit. */
+  onTwins?: SwarmDispatcherInit['onTwins']
   /** How long a request waits for somebody to hold its experts. @default DEFAULT_PATIENCE_MS */
   patienceMs?: number
   /** @default MANIFEST_INTERVAL_MS */
@@ -56,7 +63,8 @@ export interface SwarmConnection {
 export function connectSwarm (init: ConnectSwarmInit): SwarmConnection {
   const { host: { libp2p }, modelId, hiddenSize, experts, layers } = init
   checkModelId(modelId)
-  const wire = init.wire ?? 'fp16'
+  const choice = init.wire ?? 'auto'
+  const wire = baseWire(choice)
   const onEvent = init.onEvent ?? (() => {})
   const directory = new PeerDirectory({
     libp2p,
@@ -74,6 +82,10 @@ export function connectSwarm (init: ConnectSwarmInit): SwarmConnection {
     sessions,
     hiddenSize,
     experts,
+    wire: choice,
+    hedgeShare: init.hedgeShare ?? limits.HEDGE_SHARE,
+    shadowIntervalMs: init.shadowIntervalMs ?? limits.SHADOW_INTERVAL_MS,
+    onTwins: init.onTwins,
     patienceMs: init.patienceMs ?? limits.DEFAULT_PATIENCE_MS,
     random: init.random ?? Math.random,
     onEvent

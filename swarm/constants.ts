@@ -100,6 +100,9 @@ export const PEER_RETRY_MAX_MS = 60_000
 /** Manifests fetched at a time. */
 export const PROBE_PARALLEL = 8
 
+/** Enough for a mean and a deviation, within a second even across the world. */
+export const INSPECT_PINGS = 4
+
 // Expert protocol.
 /** Protobuf frames of the handshake; a Welcome with 8,192 blocks is the largest. */
 export const HANDSHAKE_MAX_BYTES = 128 * KiB
@@ -149,6 +152,37 @@ export const FAILURE_PENALTY_MAX_MS = 5_000
 export const FAILURE_HALF_LIFE_MS = 10_000
 /** Expected service time before the first reply, per expert and token. */
 export const UNKNOWN_SERVICE_MS = 0.5
+/** Distance of a reply's time from what was expected, as a share of it, before it is known. */
+export const UNKNOWN_LATENESS = 0.25
+/** What is known of a peer's queue and compute is worth half after this time without a reply. */
+export const ESTIMATE_HALF_LIFE_MS = 10_000
+/** Frames below this say nothing of the bandwidth; at the second a surprise counts half as round trip, half as bandwidth. */
+export const BANDWIDTH_MIN_BYTES = 8 * KiB
+export const BANDWIDTH_HALF_BYTES = 32 * KiB
+
+// Selection: changes, hedges, probes, wire form.
+/** A layer moves to another peer when that is so much faster, as a share and at least in milliseconds. */
+export const SWITCH_MIN_GAIN = 0.1
+export const SWITCH_MIN_GAIN_MS = 0.3
+/** A replica is asked too when a reply is later than expected by this many deviations, this share, and this much: a loop's stall is no reason. */
+export const HEDGE_DEVIATIONS = 4
+export const HEDGE_MIN_LATENESS = 0.25
+export const HEDGE_MIN_LATE_MS = 8
+/** Extra requests, hedges and probes together, as a share of all; so many may be sent at once after quiet times. */
+export const HEDGE_SHARE = 0.05
+export const HEDGE_BURST = 12
+/** What a request that was overtaken tells of its peer, against what was known. */
+export const LATE_GAIN = 1 / 2
+/** A peer that a plan passes over is asked the same as another after this long without a reply, to see whether it has become faster. */
+export const SHADOW_INTERVAL_MS = 10_000
+/** A probe is a small request, and leaves this much of the budget to hedges. */
+export const SHADOW_MAX_ASSIGNMENTS = 64
+export const SHADOW_RESERVE = 4
+/** int8 is sent instead of fp16 when it saves this share of a request's time, and at least this much. */
+export const WIRE_MIN_GAIN = 0.1
+export const WIRE_MIN_GAIN_MS = 2
+
+// Deadlines.
 /** A reply is late after this many times of what was expected, within the bounds: a loaded machine stalls, a dead one is also noticed otherwise. */
 export const DEADLINE_FACTOR = 8
 export const DEADLINE_MIN_MS = 2_000

@@ -11,6 +11,7 @@ export type SwarmEvent =
   | { type: 'session-open', peerId: string }
   | { type: 'session-closed', peerId: string, code: SwarmErrorCode }
   | { type: 'request-failed', peerId: string, layer: number, code: SwarmErrorCode }
+  | { type: 'request-hedged', peerId: string, toPeerId: string, layer: number }
   | { type: 'experts-waiting', layer: number, experts: number[] }
   | { type: 'request-refused', peerId: string, code: SwarmErrorCode }
   | { type: 'stream-aborted', peerId: string, code: SwarmErrorCode }

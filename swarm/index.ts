@@ -2,7 +2,7 @@ export { createSwarmHost } from './host.js'
 export type { SwarmHost, SwarmHostInit } from './host.js'
 export { connectSwarm } from './client.js'
 export type { ConnectSwarmInit, LayerCoverage, SwarmConnection } from './client.js'
-export type { SwarmDispatcher } from './expert/dispatcher.js'
+export type { LayerChoice, SwarmDispatcher, TwinReply } from './expert/dispatcher.js'
 export type { PeerStats } from './expert/peer-stats.js'
 export type { LivePeer, PeerDirectory } from './directory/directory.js'
 export type { PeerManifest } from './directory/manifest.js'
@@ -12,7 +12,7 @@ export { SwarmError, asSwarmError, isSwarmError } from './errors.js'
 export type { SwarmErrorCode, SwarmErrorData } from './errors.js'
 export type { OnSwarmEvent, SwarmEvent } from './events.js'
 export type {
-  DispatchResult, DispatchTiming, ExpertBatch, ExpertCompute, ExpertDispatcher, ExpertSum, HostedBlock, WireDtype
+  DispatchResult, DispatchTiming, ExpertBatch, ExpertCompute, ExpertDispatcher, ExpertSum, HostedBlock, WireChoice, WireDtype
 } from './interface.js'
 export { SwarmInspector } from './inspect.js'
 export type { InspectedPeer, InspectOptions, LookupHop } from './inspect.js'

@@ -10,8 +10,11 @@ import { findProviders } from './dht/providers.js'
 import { querySignal } from './dht/query-signal.js'
 import { routingBuckets, type RoutingBucket } from './dht/routing-table.js'
 import { asSwarmError, SwarmError, type SwarmErrorCode } from './errors.js'
+import { HostedExperts } from './expert/hosted.js'
 import type { SwarmHost } from './host.js'
 import type { HostedBlock } from './interface.js'
+import { LatencyEstimate } from './selection/latency.js'
+import { planLayer, type PlanReason } from './selection/plan.js'
 
 export interface InspectOptions {
   signal?: AbortSignal
@@ -32,8 +35,13 @@ export interface InspectedPeer {
     /** By the peer's clock. */
     ageMs: number
   }
-  /** Round trip of a ping. */
+  /** Smoothed round trip of INSPECT_PINGS pings, and its deviation. */
   latencyMs?: number
+  deviationMs?: number
+  /** Until its reply to a token's request, as a client that knows only these pings expects it. */
+  expectedMs?: number
+  /** By layer: whether a client here would ask it for the whole layer, and why not. */
+  plan?: Array<{ layer: number, reason: PlanReason }>
   failure?: SwarmErrorCode
 }
 
@@ -63,7 +71,7 @@ export class SwarmInspector {
 
   /** Everybody that the DHT names for a model, asked for manifest and ping. */
   async peers (modelId: string, options: InspectOptions = {}): Promise<InspectedPeer[]> {
-    return await this.#inspect(modelKey(modelId), modelId, options)
+    return withPlan(await this.#inspect(modelKey(modelId), modelId, options))
   }
 
   /** Layer x block with the live peers that hold it. `expected` are the model's blocks, to see holes that nobody's manifest tells of. */
@@ -126,12 +134,33 @@ export class SwarmInspector {
       const limit = withTimeout(signal, limits.MANIFEST_FETCH_TIMEOUT_MS)
       const { blocks, version, capacity, load, issuedAtMs, ...manifest } = await fetchManifest(libp2p, id, 0, limit)
       if (manifest.modelId !== modelId) return { ...peer, failure: 'wrong-model' }
-      const latencyMs = await libp2p.services.ping.ping(id, { signal: limit })
-      return { ...peer, latencyMs, manifest: { modelId, blocks, version, capacity, load, ageMs: Math.max(0, Date.now() - issuedAtMs) } }
+      const latency = new LatencyEstimate(() => performance.now())
+      await libp2p.services.ping.ping(id, { signal: limit }) // also pays for the path on both machines
+      for (let i = 0; i < limits.INSPECT_PINGS; i++) latency.addRoundTrip(await libp2p.services.ping.ping(id, { signal: limit }))
+      const { roundTripMs: latencyMs, deviationMs } = latency
+      return { ...peer, latencyMs, deviationMs, expectedMs: latency.expectedMs({ assignments: 1 }), manifest: { modelId, blocks, version, capacity, load, ageMs: Math.max(0, Date.now() - issuedAtMs) } }
     } catch (error) {
       return { ...peer, failure: asSwarmError(error)?.code ?? 'unreachable' }
     }
   }
+}
+
+/** The plan of each layer with all its experts, by what the pings say. */
+function withPlan (peers: InspectedPeer[]): InspectedPeer[] {
+  const blocks = peers.flatMap(({ manifest }) => manifest?.blocks ?? [])
+  for (const layer of [...new Set(blocks.map(block => block.layer))].sort((a, b) => a - b)) {
+    const held = blocks.filter(block => block.layer === layer)
+    const experts = Math.max(...held.map(block => block.firstExpert + block.experts))
+    const candidates = peers.flatMap(({ peerId, manifest, expectedMs }) => manifest == null || expectedMs == null ? [] : [{
+      peerId, expectedMs, holds: new HostedExperts(manifest.blocks, experts).layer(layer) ?? new Uint8Array(experts)
+    }])
+    const needed = [...new Set(held.flatMap(block => Array.from({ length: block.experts }, (_, i) => block.firstExpert + i)))]
+    for (const { peerId, reason } of planLayer(needed, candidates, () => 0).reasons) {
+      const peer = peers.find(other => other.peerId === peerId)
+      if (peer != null && reason !== 'holds-none') (peer.plan ??= []).push({ layer, reason })
+    }
+  }
+  return peers
 }
 
 function withTimeout (signal: AbortSignal | undefined, timeoutMs: number): AbortSignal {

@@ -63,6 +63,9 @@ export interface ExpertCompute {
 /** Form of hidden states on the wire. fp32 is exact; int8 has one scale a row. */
 export type WireDtype = 'fp32' | 'fp16' | 'int8'
 
+/** What a user asks for: a form, or for each request the one that suits the measured link. */
+export type WireChoice = WireDtype | 'auto'
+
 /** Experts [firstExpert, firstExpert + experts) of a layer. */
 export interface HostedBlock {
   layer: number

@@ -58,17 +58,23 @@ async function providers (options: DhtOptions & { layer: number }, run: Run): Pr
 function showPeers (found: InspectedPeer[], model: InspectedModel, terminal: Terminal): void {
   for (const peer of found) terminal.event('peer', peer)
   if (found.length === 0) terminal.note(`The DHT names nobody for model ${model.id.slice(0, 12)}.`)
-  else terminal.result(`${table(['peer', 'layers', 'blocks', 'version', 'latency', 'load', 'manifest', 'address'], found.map(peerRow))}\n`)
+  else terminal.result(`${table(['peer', 'layers', 'blocks', 'version', 'latency', 'expected', 'plan', 'load', 'manifest', 'address'], found.map(peerRow))}\n`)
 }
 
-function peerRow ({ peerId, addresses, manifest, latencyMs, failure }: InspectedPeer): string[] {
+function peerRow ({ peerId, addresses, manifest, latencyMs, deviationMs, expectedMs, plan, failure }: InspectedPeer): string[] {
   const address = addresses[0] ?? '-'
-  if (manifest === undefined) return [peerId, colors.red(`no answer (${failure ?? 'unreachable'})`), '', '', '', '', '', address]
+  if (manifest === undefined) return [peerId, colors.red(`no answer (${failure ?? 'unreachable'})`), '', '', '', '', '', '', '', address]
   const layers = [...new Set(manifest.blocks.map(block => block.layer))].sort((a, b) => a - b)
   return [
-    peerId, formatRanges(layers), String(manifest.blocks.length), manifest.version, formatMs(latencyMs ?? NaN), `${manifest.load}/${manifest.capacity}`,
+    peerId, formatRanges(layers), String(manifest.blocks.length), manifest.version, `${formatMs(latencyMs ?? NaN)} ± ${formatMs(deviationMs ?? NaN)}`, formatMs(expectedMs ?? NaN),
+    standing(plan ?? []), `${manifest.load}/${manifest.capacity}`,
     `${(manifest.ageMs / 1000).toFixed(1)} s old`, address
   ]
+}
+
+/** Such as 'whole 0-3, slower 4-5'. */
+function standing (plan: NonNullable<InspectedPeer['plan']>): string {
+  return [...new Set(plan.map(({ reason }) => reason))].map(reason => `${reason} ${formatRanges(plan.filter(of => of.reason === reason).map(({ layer }) => layer))}`).join(', ')
 }
 
 async function coverage (options: DhtOptions, run: Run): Promise<void> {

@@ -1,7 +1,7 @@
 import { text as readAll } from 'node:stream/consumers'
 import { Option, type Command } from 'commander'
 import { Bundle, parseRanges } from '../../model-tools/index.js'
-import { formatRanges, type PeerStats, type WireDtype } from '../../swarm/index.js'
+import { formatRanges, type LayerChoice, type PeerStats, type WireChoice } from '../../swarm/index.js'
 import type { Generation } from '../client/generate.js'
 import type { LapTimes } from '../client/lap-profile.js'
 import { SwarmClient } from '../swarm-client.js'
@@ -20,7 +20,7 @@ interface GenerateCommandOptions extends OutputOptions {
   topK?: number
   topP?: number
   seed?: number
-  wire: WireDtype
+  wire: WireChoice
   localLayers: string
   threads?: number
 }
@@ -37,7 +37,7 @@ export function generateCommand (): Command {
     .option('--top-k <k>', 'keep the k most likely tokens, 0 keeps all (default: the model\'s)', parse.count(0))
     .option('--top-p <p>', 'keep the most likely tokens of probability p together (default: the model\'s)', parse.number(0, 1, true))
     .option('--seed <s>', 'equal seeds give equal texts (default: by chance)', parse.count(0))
-    .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact').choices(['fp32', 'fp16', 'int8']).default('fp16'))
+    .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact, auto is fp16, or int8 over slow links').choices(['auto', 'fp32', 'fp16', 'int8']).default('auto'))
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
     .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1))
     .action(action<GenerateCommandOptions>(run))
@@ -83,8 +83,8 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
         // What an unfinished character at the end came to.
         terminal.result(`${event.generation.text.slice(written)}\n`)
         const peers = client.peers()
-        terminal.event('done', { ...event.generation, peers })
-        if (!terminal.json) terminal.note(summary(event.generation, peers))
+        terminal.event('done', { ...event.generation, peers, plan: client.plan() })
+        if (!terminal.json) terminal.note(summary(event.generation, peers, client.plan()))
       }
     }
   } finally {
@@ -120,7 +120,7 @@ const LAP_ROWS: Array<[keyof LapTimes, string]> = [
   ['network', 'waiting for the network'], ['head', 'head'], ['other', 'other']
 ]
 
-function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap }: Generation, peers: PeerStats[]): string {
+function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap }: Generation, peers: PeerStats[], plan: LayerChoice[]): string {
   const lines = [
     '',
     `${tokens.length} tokens (${finishReason}) after a prompt of ${promptTokens.length}, ${tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(firstTokenMs)}.`,
@@ -131,9 +131,20 @@ function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTo
     ])
   ]
   if (peers.length > 0) {
-    lines.push('', table(['peer', 'layers', 'latency', 'queue', 'compute', 'requests', 'failures'], peers.map(peer => [
-      shortPeerId(peer.peerId), formatRanges(peer.layers), formatMs(peer.latencyMs), formatMs(peer.queueMs), formatMs(peer.serviceMs), String(peer.requests), String(peer.failures)
+    lines.push('', table(['peer', 'layers', 'latency', 'queue', 'compute', 'requests', 'failures', 'late', 'hedges won', 'now'], peers.map(peer => [
+      shortPeerId(peer.peerId), formatRanges(peer.layers), `${formatMs(peer.latencyMs)} ± ${formatMs(peer.deviationMs)}`, formatMs(peer.queueMs), formatMs(peer.serviceMs),
+      String(peer.requests), String(peer.failures), String(peer.late), `${peer.hedgesWon}/${peer.hedges}`, standing(peer.peerId, plan)
     ])))
   }
   return lines.join('\n')
+}
+
+/** Why a peer is in the plans or not, such as 'whole 0-3, slower 4-5'. */
+function standing (peerId: string, plan: LayerChoice[]): string {
+  const layers = new Map<string, number[]>()
+  for (const { layer, peers } of plan) {
+    const reason = peers.find(peer => peer.peerId === peerId)?.reason
+    if (reason !== undefined && reason !== 'holds-none') layers.set(reason, [...layers.get(reason) ?? [], layer])
+  }
+  return [...layers].map(([reason, of]) => `${reason} ${formatRanges(of)}`).join(', ')
 }

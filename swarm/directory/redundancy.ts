@@ -28,5 +28,5 @@ export function redundantPeer<P extends Replica> (live: readonly P[], newcomer: 
   if (!needed(newcomer)) return undefined
   return live
     .filter(peer => !needed(peer))
-    .reduce<P | undefined>((slowest, peer) => slowest == null || peer.latency.expectedMs(1) > slowest.latency.expectedMs(1) ? peer : slowest, undefined)
+    .reduce<P | undefined>((slowest, peer) => slowest == null || peer.latency.expectedMs({ assignments: 1 }) > slowest.latency.expectedMs({ assignments: 1 }) ? peer : slowest, undefined)
 }

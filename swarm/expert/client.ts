@@ -30,11 +30,23 @@ export interface PartReply {
   /** From the hand-over to the socket to the reply, less queue and service. */
   networkMs: number
   decodeMs: number
+  /** Of request and reply. */
+  bytes: number
+  dtype: WireDtype
 }
 
 export interface RequestOptions {
   deadlineMs: number
   signal?: AbortSignal
+  /** Form of both ways; one that the peer takes. @default that of the stream */
+  dtype?: WireDtype
+}
+
+/** A request that has been handed to the socket. */
+export interface AskedPeer {
+  reply: Promise<PartReply>
+  /** The reply rejects with 'aborted', and the peer is told. Does nothing once it is there. */
+  cancel: () => void
 }
 
 interface PendingRequest {
@@ -42,6 +54,7 @@ interface PendingRequest {
   tokens: number
   encodeMs: number
   sentAt: number
+  sentBytes: number
   resolve: (reply: PartReply) => void
   fail: (error: SwarmError) => void
   release: () => void
@@ -107,43 +120,49 @@ export class ExpertClient {
     return tokens <= this.welcome.maxTokens && bytes <= Math.min(this.welcome.maxFrameBytes, limits.MAX_FRAME_BYTES)
   }
 
+  /** The reply of `ask`. */
+  request (part: RequestPart, options: RequestOptions): Promise<PartReply> {
+    return this.ask(part, options).reply
+  }
+
   /**
-   * Encodes and hands the request to the socket before it returns. Rejects with SwarmError 'peer-gone', 'timeout', 'aborted',
+   * Encodes and hands the request to the socket before it returns. The reply rejects with SwarmError 'peer-gone', 'timeout', 'aborted',
    * 'malformed' (the reply), or what the peer answers: 'busy', 'not-hosted', 'too-large', 'compute-failed', 'malformed' (the request).
    */
-  request (part: RequestPart, { deadlineMs, signal }: RequestOptions): Promise<PartReply> {
-    if (this.closed) return Promise.reject(new SwarmError('peer-gone', `The connection to peer ${this.peerId} ended.`, { peerId: this.peerId }))
-    if (signal?.aborted === true) return Promise.reject(aborted())
+  ask (part: RequestPart, { deadlineMs, signal, dtype = this.#init.wire }: RequestOptions): AskedPeer {
+    if (this.closed) return refusedAtOnce(new SwarmError('peer-gone', `The connection to peer ${this.peerId} ended.`, { peerId: this.peerId }))
+    if (signal?.aborted === true) return refusedAtOnce(aborted())
     if (this.#pending.size >= this.welcome.maxInFlight || this.#frames.backlogBytes > limits.MAX_WRITE_BACKLOG_BYTES) {
-      return Promise.reject(new SwarmError('busy', `Peer ${this.peerId} has as many requests as it takes.`, { retryAfterMs: limits.BUSY_RETRY_MS }))
+      return refusedAtOnce(new SwarmError('busy', `Peer ${this.peerId} has as many requests as it takes.`, { retryAfterMs: limits.BUSY_RETRY_MS }))
     }
     const id = this.#takeId()
-    const dtype = this.#init.wire
     const startedAt = performance.now()
     const framed = encodeRequest(id, dtype, part, this.#init.hiddenSize)
     const encodedAt = performance.now()
-    return new Promise((resolve, reject) => {
+    const cancel = (): void => { this.#cancel(id, aborted()) }
+    const reply = new Promise<PartReply>((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#cancel(id, new SwarmError('timeout', `Peer ${this.peerId} did not answer within ${Math.round(deadlineMs)} ms.`, { afterMs: deadlineMs }))
       }, deadlineMs)
-      const onAbort = signal == null ? undefined : () => { this.#cancel(id, aborted()) }
-      if (onAbort != null) signal?.addEventListener('abort', onAbort, { once: true })
+      signal?.addEventListener('abort', cancel, { once: true })
       const pending: PendingRequest = {
         dtype,
         tokens: part.tokens,
         encodeMs: encodedAt - startedAt,
         sentAt: encodedAt,
+        sentBytes: framed.byteLength,
         resolve,
         fail: reject,
         release: () => {
           clearTimeout(timer)
-          if (onAbort != null) signal?.removeEventListener('abort', onAbort)
+          signal?.removeEventListener('abort', cancel)
         }
       }
       this.#pending.set(id, pending)
       this.#frames.send(framed)
       pending.sentAt = performance.now()
     })
+    return { reply, cancel }
   }
 
   /** Ends the stream; what is pending fails. */
@@ -204,7 +223,9 @@ export class ExpertClient {
       encodeMs: pending.encodeMs,
       // A peer that overstates its own times must not make the network look faster than nothing.
       networkMs: Math.max(0, arrivedAt - pending.sentAt - (queueMicros + serviceMicros) / 1_000),
-      decodeMs: performance.now() - arrivedAt
+      decodeMs: performance.now() - arrivedAt,
+      bytes: pending.sentBytes + frame.frame.byteLength,
+      dtype: pending.dtype
     })
   }
 
@@ -251,6 +272,10 @@ export class ExpertClient {
     } while (this.#pending.has(this.#nextId))
     return this.#nextId
   }
+}
+
+function refusedAtOnce (error: SwarmError): AskedPeer {
+  return { reply: Promise.reject(error), cancel: () => {} }
 }
 
 function aborted (): SwarmError<'aborted'> {

@@ -1,19 +1,22 @@
 import * as limits from '../constants.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
-import type { DispatchResult } from '../interface.js'
+import type { DispatchResult, WireDtype } from '../interface.js'
+import type { RequestSize } from '../selection/latency.js'
 import { planLayer } from '../selection/plan.js'
+import { baseWire, wireOf } from '../selection/wire.js'
 import type { PartReply } from './client.js'
-import type { RequestPart } from './codec.js'
-import type { SwarmDispatcherInit } from './dispatcher.js'
-import type { PeerTallies } from './peer-stats.js'
+import { replyBytes, requestBytes, type RequestPart } from './codec.js'
+import type { DispatchState, SwarmDispatcherInit, TwinReply } from './dispatcher.js'
+import { type Answer, type Asked, firstAnswer } from './hedge.js'
 import type { Session } from './sessions.js'
 import { chunksOf, combine, partOf, type PartSum } from './split.js'
 
 /** A part that is with a peer. */
-interface SentPart {
+interface SentPart extends Asked {
   part: RequestPart
   session: Session
-  reply: Promise<PartReply>
+  size: RequestSize
+  sentAtMs: number
 }
 
 interface ServedPart extends PartSum {
@@ -29,16 +32,16 @@ interface Avoided {
 /** One batch on its way through the swarm, with what went wrong for it so far. */
 export class Delivery {
   readonly #init: SwarmDispatcherInit
-  readonly #tallies: PeerTallies
+  readonly #state: DispatchState
   readonly #signal: AbortSignal | undefined
   readonly #avoided = new Map<string, Avoided>()
   /** Set when nobody could be asked for the first time, and never moved: a delivery ends. */
   #patienceEndsAt = Infinity
   #failures = 0
 
-  constructor (init: SwarmDispatcherInit, tallies: PeerTallies, signal: AbortSignal | undefined) {
+  constructor (init: SwarmDispatcherInit, state: DispatchState, signal: AbortSignal | undefined) {
     this.#init = init
-    this.#tallies = tallies
+    this.#state = state
     this.#signal = signal
   }
 
@@ -72,27 +75,79 @@ export class Delivery {
 
   /** Sends as much of `part` as somebody can be asked for; `unplaced` is the rest. */
   #place (part: RequestPart): { sent: SentPart[], unplaced: RequestPart | undefined } {
-    const assignments = part.experts.length
+    const { incumbents, plans } = this.#state
     const sessions = this.#usable(part.layer)
-    const plan = planLayer(part.experts, sessions.map(({ peer, client }) => ({
-      peerId: peer.peerId,
-      expectedMs: peer.latency.expectedMs(assignments, client.inFlight),
+    const plan = planLayer(part.experts, sessions.map(session => {
+      const { peer: { peerId, hosted, latency } } = session
+      const expectedMs = latency.expectedMs(this.#sizeFor(part, session))
       // ofLayer names only peers that hold some of it.
-      holds: peer.hosted.layer(part.layer) ?? new Uint8Array(this.#init.experts)
-    })), this.#init.random)
+      return { peerId, expectedMs, rankMs: incumbents.rankMs(part.layer, peerId, expectedMs), holds: hosted.layer(part.layer) ?? new Uint8Array(this.#init.experts) }
+    }), this.#init.random)
+    plans.set(part.layer, plan.reasons)
+    if (plan.shares.length > 0) incumbents.served(part.layer, plan.shares.map(({ peerId }) => peerId))
     const sent: SentPart[] = []
     for (const share of plan.shares) {
       const session = sessions.find(({ peer }) => peer.peerId === share.peerId)
       if (session == null) continue
       const mine = plan.shares.length === 1 && plan.missing.length === 0 ? part : partOf(part, this.#mark(share.experts))
-      for (const chunk of chunksOf(mine, (tokens, count) => session.client.fits(tokens, count))) sent.push(this.#send(chunk, session))
+      for (const chunk of chunksOf(mine, (tokens, count) => session.client.fits(tokens, count))) {
+        this.#state.budget.earn()
+        sent.push(this.#send(chunk, session))
+      }
     }
+    if (sent.length > 0) this.#shadow(sent[0], sessions)
     return { sent, unplaced: plan.missing.length === 0 ? undefined : partOf(part, this.#mark(plan.missing)) }
   }
 
   #send (part: RequestPart, session: Session): SentPart {
-    const deadlineMs = session.peer.latency.deadlineMs(part.experts.length, session.client.inFlight)
-    return { part, session, reply: session.client.request(part, { deadlineMs, signal: this.#signal }) }
+    const { peer: { latency, manifest }, client } = session
+    const size = this.#sizeFor(part, session)
+    const dtype = wireOf(this.#init.wire, manifest.wires, latency, size, form => this.#bytesOf(part, form))
+    size.bytes = this.#bytesOf(part, dtype)
+    const sentAtMs = performance.now()
+    return { part, session, size, sentAtMs, ...client.ask(part, { deadlineMs: latency.deadlineMs(size), signal: this.#signal, dtype }) }
+  }
+
+  #sizeFor (part: RequestPart, { client }: Session): RequestSize {
+    return { assignments: part.experts.length, ahead: client.inFlight, bytes: this.#bytesOf(part, baseWire(this.#init.wire)) }
+  }
+
+  /** Of request and reply. */
+  #bytesOf ({ tokens, experts }: RequestPart, dtype: WireDtype): number {
+    const { hiddenSize } = this.#init
+    return requestBytes(dtype, tokens, experts.length, hiddenSize) + replyBytes(dtype, tokens, hiddenSize)
+  }
+
+  /** Somebody else who holds all of a part's experts gets the same bytes; undefined when there is nobody, or the budget is spent. */
+  #twin ({ part, session }: SentPart): SentPart | undefined {
+    const { budget, tallies } = this.#state
+    let best: Session | undefined
+    let bestMs = Infinity
+    for (const other of this.#usable(part.layer)) {
+      if (other.peer.peerId === session.peer.peerId || !holdsAll(other, part) || !other.client.fits(part.tokens, part.experts.length)) continue
+      const expectedMs = other.peer.latency.expectedMs(this.#sizeFor(part, other))
+      if (expectedMs < bestMs) [best, bestMs] = [other, expectedMs]
+    }
+    if (best == null || !budget.spend()) return undefined
+    tallies.hedged(session.peer, best.peer)
+    this.#init.onEvent({ type: 'request-hedged', peerId: session.peer.peerId, toPeerId: best.peer.peerId, layer: part.layer })
+    return this.#send(part, best)
+  }
+
+  /** A peer that plans have passed over for long computes the same once more: nobody waits for it, and it may have become faster. */
+  #shadow (first: SentPart, sessions: Session[]): void {
+    const { part, session } = first
+    if (part.experts.length > limits.SHADOW_MAX_ASSIGNMENTS) return
+    const stale = sessions.find(other => other.peer.peerId !== session.peer.peerId && other.peer.latency.ageMs > this.#init.shadowIntervalMs && holdsAll(other, part))
+    if (stale == null || !this.#state.budget.spend(limits.SHADOW_RESERVE)) return
+    const { latency } = stale.peer
+    latency.asked()
+    const shadow = this.#send(part, stale)
+    void Promise.allSettled([first.reply, shadow.reply]).then(([own, other]) => {
+      if (other.status === 'rejected') return latency.addLate(performance.now() - shadow.sentAtMs, shadow.size)
+      this.#learn(shadow, other.value)
+      if (own.status === 'fulfilled') this.#init.onTwins?.(part, replyOf({ from: first, reply: own.value }), replyOf({ from: shadow, reply: other.value }))
+    })
   }
 
   async #collect (sent: SentPart[], unplaced: RequestPart | undefined): Promise<ServedPart[]> {
@@ -102,37 +157,43 @@ export class Delivery {
     return (await Promise.all(waiting)).flat()
   }
 
-  async #await ({ part, session, reply }: SentPart): Promise<ServedPart[]> {
-    const { peerId, latency } = session.peer
-    let served: PartReply
-    try {
-      served = await reply
-    } catch (error) {
-      this.#failed(part, session, asSwarmError(error) ?? new SwarmError('compute-failed', 'A request failed.', {}, { cause: error }))
-      const placed = this.#place(part)
+  async #await (sent: SentPart): Promise<ServedPart[]> {
+    const { onTwins } = this.#init
+    const answer = await firstAnswer({
+      first: sent,
+      tailMs: sent.session.peer.latency.tailMs(sent.size),
+      twin: () => this.#twin(sent),
+      onFailed: ({ part, session }, error) => {
+        this.#failed(part, session, asSwarmError(error) ?? new SwarmError('compute-failed', 'A request failed.', {}, { cause: error }))
+      },
+      onLoser: ({ session, size, sentAtMs }) => { session.peer.latency.addLate(performance.now() - sentAtMs, size) },
+      onBoth: onTwins && ((winner, loser) => { onTwins(sent.part, replyOf(winner), replyOf(loser)) })
+    })
+    if (answer == null) {
+      const placed = this.#place(sent.part)
       return await this.#collect(placed.sent, placed.unplaced)
     }
-    latency.addServed({
-      networkMs: served.networkMs,
-      queueMs: served.queueMicros / 1_000,
-      serviceMs: served.serviceMicros / 1_000,
-      assignments: part.experts.length
-    })
-    this.#tallies.served(peerId, latency, part, served)
-    return [{ part, sum: served.sum, reply: served }]
+    const { from, reply } = answer
+    this.#learn(from, reply)
+    this.#state.tallies.served(from.session.peer, from.part, reply, from !== sent)
+    return [{ part: from.part, sum: reply.sum, reply }]
+  }
+
+  #learn ({ session, part, size }: SentPart, { networkMs, queueMicros, serviceMicros }: PartReply): void {
+    session.peer.latency.addServed({ networkMs, queueMs: queueMicros / 1_000, serviceMs: serviceMicros / 1_000, assignments: part.experts.length, bytes: size.bytes })
   }
 
   /** Throws when the caller cancelled. */
   #failed (part: RequestPart, session: Session, error: SwarmError): void {
     if (error.code === 'aborted') throw error
-    const { peerId, latency } = session.peer
+    const { peer, peer: { peerId, latency } } = session
     this.#failures++
     const now = performance.now()
     if (isSwarmError(error, 'busy')) {
       this.#avoided.set(peerId, { untilMs: now + error.data.retryAfterMs, session: undefined })
     } else {
       latency.addFailure()
-      this.#tallies.failed(peerId, latency)
+      this.#state.tallies.failed(peer)
       this.#avoided.set(peerId, this.#avoidance(error, session, now))
     }
     this.#init.onEvent({ type: 'request-failed', peerId, layer: part.layer, code: error.code })
@@ -192,6 +253,15 @@ export class Delivery {
     for (const expert of experts) mine[expert] = 1
     return mine
   }
+}
+
+function holdsAll ({ peer }: Session, { layer, experts }: RequestPart): boolean {
+  const held = peer.hosted.layer(layer)
+  return held != null && experts.every(expert => held[expert] === 1)
+}
+
+function replyOf ({ from, reply }: Answer<SentPart>): TwinReply {
+  return { peerId: from.session.peer.peerId, sum: reply.sum }
 }
 
 function expertsOf (part: RequestPart): number[] {

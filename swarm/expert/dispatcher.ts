@@ -1,7 +1,12 @@
 import type { PeerDirectory } from '../directory/directory.js'
 import { SwarmError } from '../errors.js'
 import type { OnSwarmEvent } from '../events.js'
-import type { DispatchResult, ExpertBatch, ExpertDispatcher } from '../interface.js'
+import type { DispatchResult, ExpertBatch, ExpertDispatcher, WireChoice } from '../interface.js'
+import { HEDGE_BURST } from '../constants.js'
+import { HedgeBudget } from '../selection/hedge-budget.js'
+import { Incumbents } from '../selection/incumbents.js'
+import type { LayerPlan } from '../selection/plan.js'
+import type { RequestPart } from './codec.js'
 import { Delivery } from './delivery.js'
 import { PeerTallies, type PeerStats } from './peer-stats.js'
 import { allFinite } from './rows.js'
@@ -14,10 +19,38 @@ export interface SwarmDispatcherInit {
   hiddenSize: number
   /** Experts a layer of the model has. */
   experts: number
+  wire: WireChoice
+  /** Extra requests (hedges, probes) as a share of all; 0 for none. */
+  hedgeShare: number
+  /** A peer that plans pass over is asked something for comparison this often. */
+  shadowIntervalMs: number
+  /** Where two peers' replies to the same request meet, to be compared. Given: a hedge's later reply is waited for instead of cancelled. */
+  onTwins?: (part: RequestPart, first: TwinReply, second: TwinReply) => void
   patienceMs: number
   /** In [0, 1): spreads clients over equal peers. */
   random: () => number
   onEvent: OnSwarmEvent
+}
+
+export interface TwinReply {
+  peerId: string
+  /** [part's tokens, hidden size] */
+  sum: Float32Array
+}
+
+/** What outlives a delivery. */
+export interface DispatchState {
+  tallies: PeerTallies
+  incumbents: Incumbents
+  budget: HedgeBudget
+  /** By layer: who was weighed for its last request, and what came of it. */
+  plans: Map<number, LayerPlan['reasons']>
+}
+
+/** Who computes a layer, and why the others do not. */
+export interface LayerChoice {
+  layer: number
+  peers: LayerPlan['reasons']
 }
 
 /**
@@ -26,10 +59,11 @@ export interface SwarmDispatcherInit {
  */
 export class SwarmDispatcher implements ExpertDispatcher {
   readonly #init: SwarmDispatcherInit
-  readonly #tallies = new PeerTallies()
+  readonly #state: DispatchState
 
   constructor (init: SwarmDispatcherInit) {
     this.#init = init
+    this.#state = { tallies: new PeerTallies(), incumbents: new Incumbents(), budget: new HedgeBudget(init.hedgeShare, HEDGE_BURST), plans: new Map() }
   }
 
   /**
@@ -44,12 +78,17 @@ export class SwarmDispatcher implements ExpertDispatcher {
       const timing = { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0 }
       return Promise.resolve({ sum: new Float32Array(batch.tokens * hiddenSize), timing })
     }
-    const delivery = new Delivery(this.#init, this.#tallies, signal)
+    const delivery = new Delivery(this.#init, this.#state, signal)
     return delivery.deliver(wholePart(batch))
   }
 
   peerStats (): PeerStats[] {
-    return this.#tallies.stats()
+    return this.#state.tallies.stats()
+  }
+
+  /** The plan of each layer's last request, by layer. */
+  plan (): LayerChoice[] {
+    return [...this.#state.plans].map(([layer, peers]) => ({ layer, peers })).sort((a, b) => a.layer - b.layer)
   }
 }
 

@@ -14,6 +14,7 @@ export interface ExpertSessionsInit {
   modelId: string
   hiddenSize: number
   experts: number
+  /** Of the streams; a request may have another form that its peer takes. */
   wire: WireDtype
   onEvent: OnSwarmEvent
 }

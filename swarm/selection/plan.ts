@@ -3,6 +3,8 @@ export interface PlanCandidate {
   peerId: string
   /** Milliseconds until its reply, for a request of this size. */
   expectedMs: number
+  /** What it is compared by: less than expected where a change of peer would have to be worth it. @default expectedMs */
+  rankMs?: number
   /** [experts of the layer], 1 where the peer holds it. */
   holds: Uint8Array
 }
@@ -38,7 +40,7 @@ export interface LayerPlan {
 export function planLayer (needed: ArrayLike<number>, candidates: readonly PlanCandidate[], random: () => number): LayerPlan {
   const order = sortedByTime(candidates, random)
   const { open, threshold } = coveringPrefix(needed, order)
-  const plan: LayerPlan = { shares: [], missing: open, thresholdMs: threshold < 0 ? 0 : order[threshold].expectedMs, reasons: [] }
+  const plan: LayerPlan = { shares: [], missing: open, thresholdMs: threshold < 0 ? 0 : rankOf(order[threshold]), reasons: [] }
 
   const within = order.slice(0, withinThreshold(order, plan.thresholdMs, threshold))
   const rest = new Set<number>()
@@ -63,11 +65,15 @@ export function planLayer (needed: ArrayLike<number>, candidates: readonly PlanC
   return plan
 }
 
+function rankOf ({ rankMs, expectedMs }: PlanCandidate): number {
+  return rankMs ?? expectedMs
+}
+
 function sortedByTime (candidates: readonly PlanCandidate[], random: () => number): PlanCandidate[] {
   if (candidates.length < 2) return [...candidates]
   return candidates
     .map(candidate => ({ candidate, tie: random() }))
-    .sort((a, b) => a.candidate.expectedMs - b.candidate.expectedMs || a.tie - b.tie)
+    .sort((a, b) => rankOf(a.candidate) - rankOf(b.candidate) || a.tie - b.tie)
     .map(({ candidate }) => candidate)
 }
 
@@ -91,7 +97,7 @@ function coveringPrefix (needed: ArrayLike<number>, order: readonly PlanCandidat
 /** How many of the sorted candidates are not slower than the threshold. */
 function withinThreshold (order: readonly PlanCandidate[], thresholdMs: number, threshold: number): number {
   let count = threshold + 1
-  while (threshold >= 0 && count < order.length && order[count].expectedMs <= thresholdMs) count++
+  while (threshold >= 0 && count < order.length && rankOf(order[count]) <= thresholdMs) count++
   return count
 }
 

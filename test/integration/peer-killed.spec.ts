@@ -28,29 +28,33 @@ describe('a swarm of three peer processes', function () {
 
   const bootstrap = (): string[] => peers.slice(0, 1).flatMap(peer => ['--bootstrap', peer.addresses[0]])
 
-  it('goes on with the same tokens when the replica in use is killed in the middle of a generation', async () => {
-    const client = await SwarmClient.open({ model, bootstrap: [peers[0].addresses[0]], wire: 'fp32' })
-    const tokens: number[] = []
-    let killed: PeerProcess | undefined
-    let servedBefore = 0
-    const served = (): number => client.peers().find(peer => peer.peerId === killed?.peerId)?.requests ?? 0
-    try {
-      for await (const event of client.generate(ids, { maxTokens: expected.length, stopTokenIds: [], sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 } })) {
-        if (event.type !== 'token') continue
-        tokens.push(event.id)
-        if (tokens.length !== KILL_AT_TOKEN) continue
-        // Of the two that hold the last layer, the one that serves it.
-        killed = peers.slice(1).find(peer => client.peers().some(stats => stats.peerId === peer.peerId && stats.layers.includes(5)))!
-        servedBefore = served()
-        killed.child.kill('SIGKILL')
+  for (const { what, signal } of [{ what: 'is killed', signal: 'SIGKILL' }, { what: 'hangs', signal: 'SIGSTOP' }] as const) {
+    it(`goes on with the same tokens when the replica in use ${what} in the middle of a generation`, async () => {
+      const client = await SwarmClient.open({ model, bootstrap: [peers[0].addresses[0]], wire: 'fp32' })
+      const tokens: number[] = []
+      let killed: PeerProcess | undefined
+      let servedBefore = 0
+      const served = (): number => client.peers().find(peer => peer.peerId === killed?.peerId)?.requests ?? 0
+      try {
+        for await (const event of client.generate(ids, { maxTokens: expected.length, stopTokenIds: [], sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 } })) {
+          if (event.type !== 'token') continue
+          tokens.push(event.id)
+          if (tokens.length !== KILL_AT_TOKEN) continue
+          // Of the two that hold the last layer, the one that serves it.
+          killed = peers.slice(1).find(peer => client.peers().some(stats => stats.peerId === peer.peerId && stats.layers.includes(5)))!
+          servedBefore = served()
+          killed.child.kill(signal)
+        }
+        assert.ok(servedBefore > 0, 'the killed peer was in use')
+        assert.ok(served() < servedBefore + expected.length, 'that peer did not go on')
+        if (signal === 'SIGSTOP') assert.ok(client.peers().some(({ peerId, late }) => peerId === killed?.peerId && late > 0), 'a replica was asked instead of waiting for the deadline')
+      } finally {
+        killed?.child.kill('SIGCONT')
+        await client.close()
       }
-      assert.ok(servedBefore > 0, 'the killed peer was in use')
-      assert.ok(served() < servedBefore + expected.length, 'the killed peer did not go on')
-    } finally {
-      await client.close()
-    }
-    assert.deepEqual(tokens, expected)
-  })
+      assert.deepEqual(tokens, expected)
+    })
+  }
 
   it('goes on from the command line too, without a word to the user', async () => {
     let tokens = 0

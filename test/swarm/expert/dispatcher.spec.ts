@@ -105,7 +105,7 @@ describe('dispatching to a swarm', () => {
   it('asks a replica when a peer does not answer in time', async () => {
     const stuck = new Gate()
     const peers = [await swarm.peer(slice(0, 8), new FakeCompute(async () => { await stuck.pass() })), await swarm.peer(slice(0, 8), new FakeCompute())]
-    const { dispatcher, ready, directory } = await swarm.connect()
+    const { dispatcher, ready, directory } = await swarm.connect({ hedgeShare: 0 })
     await ready()
     await swarm.sessions(peers)
     // A short history of fast replies makes the deadline short, and the stuck peer the nearest.
