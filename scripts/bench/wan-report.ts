@@ -1,0 +1,99 @@
+import { table } from '../../node/cli/terminal.js'
+import type { Lever } from './wan-levers.js'
+
+/** One row of the table; medians. */
+export interface WanRow {
+  name: string
+  roundTripMs: number
+  jitter: number
+  disturbance?: 'slow' | 'dies'
+  tokensPerSecond: Partial<Record<Lever, number>>
+  tokensPerLap?: number
+  lapMs?: number
+  firstTokenMs?: number
+  /** By number of sequences. */
+  aggregate: Record<number, number>
+  prefill?: number
+  p99LapMs?: number
+}
+
+export interface Target {
+  what: string
+  measured: number
+  bound: number
+  most: boolean
+}
+
+export function wanTable (rows: WanRow[], layers: number): string {
+  const figure = (value: number | undefined, digits = 1): string => value === undefined || !Number.isFinite(value) ? '-' : value.toFixed(digits)
+  return table(
+    ['RTT', 'no lever', 'speculation', 'half local', 'all', 'tok/lap', 'lap ms', 'lap/(layers x RTT)', '4 seq', '16 seq', 'prefill', 'first token ms', 'p99 lap ms'],
+    rows.map(row => [
+      row.name, ...(['none', 'speculation', 'local', 'all'] as const).map(lever => figure(row.tokensPerSecond[lever])), figure(row.tokensPerLap, 2), figure(row.lapMs),
+      figure(row.roundTripMs === 0 || row.lapMs === undefined ? undefined : row.lapMs / (layers * row.roundTripMs), 3),
+      figure(row.aggregate[4]), figure(row.aggregate[16]), figure(row.prefill, 0), figure(row.firstTokenMs, 0), figure(row.p99LapMs)
+    ]))
+}
+
+/** The issue's targets as far as the rows tell; `local` is the bound with half of the layers local. */
+export function wanTargets (rows: WanRow[], layers: number, local: number): Target[] {
+  const find = (roundTripMs: number, disturbance?: WanRow['disturbance']): WanRow | undefined => rows.find(row => row.roundTripMs === roundTripMs && row.jitter === 0 && row.disturbance === disturbance)
+  const [near, far, slow] = [find(0), find(18), find(18, 'slow')]
+  const targets: Array<Omit<Target, 'measured'> & { measured: number | undefined }> = [
+    { what: 'lap / (remote layers x RTT + lap at RTT 0), RTT 18 ms', measured: over(far?.lapMs, near?.lapMs === undefined ? undefined : layers * 18 + near.lapMs), bound: 1.1, most: true },
+    { what: 'all levers without local layers / none, RTT 18 ms', measured: over(far?.tokensPerSecond.speculation, far?.tokensPerSecond.none), bound: 2.5, most: false },
+    { what: 'the same with half of the layers local', measured: over(far?.tokensPerSecond.all, far?.tokensPerSecond.none), bound: local, most: false },
+    { what: '16 sequences, 18 ms / 0 ms', measured: over(far?.aggregate[16], near?.aggregate[16]), bound: 0.8, most: false },
+    { what: 'prefill of 512 tokens, 18 ms / 0 ms', measured: over(far?.prefill, near?.prefill), bound: 0.8, most: false },
+    { what: 'p99 lap with one slow replica of two / without it', measured: over(slow?.p99LapMs, far?.p99LapMs), bound: 1.3, most: true }
+  ]
+  return targets.flatMap(target => target.measured === undefined ? [] : [{ ...target, measured: target.measured }])
+}
+
+export function targetTable (targets: Target[]): string {
+  return table(['target', 'bound', 'measured', ''], targets.map(({ what, measured, bound, most }) =>
+    [what, `${most ? 'at most' : 'at least'} ${bound.toFixed(2)}`, measured.toFixed(2), (most ? measured <= bound : measured >= bound) ? 'met' : 'MISSED']))
+}
+
+function over (a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined || b === 0 ? undefined : a / b
+}
+
+const LINES: Array<{ of: (row: WanRow) => number | undefined, name: string, color: string }> = [
+  { of: row => row.tokensPerSecond.none, name: 'no lever', color: '#888888' },
+  { of: row => row.tokensPerSecond.speculation, name: 'speculation', color: '#1f77b4' },
+  { of: row => row.tokensPerSecond.local, name: 'half of the layers local', color: '#2ca02c' },
+  { of: row => row.tokensPerSecond.all, name: 'both', color: '#d62728' },
+  { of: row => row.aggregate[16], name: '16 sequences together', color: '#9467bd' }
+]
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [760, 420, 60, 50, 40, 190]
+
+/** Tokens a second over the round trip, one line a lever, both axes linear and logarithmic. */
+export function wanSvg (rows: WanRow[], title: string): string {
+  const steady = rows.filter(row => row.jitter === 0 && row.disturbance === undefined).sort((a, b) => a.roundTripMs - b.roundTripMs)
+  const values = steady.flatMap(row => LINES.flatMap(({ of }) => of(row) ?? [])).filter(value => value > 0)
+  const [low, high] = [Math.log10(Math.min(...values)) - 0.05, Math.log10(Math.max(...values)) + 0.05]
+  const last = Math.max(1, ...steady.map(row => row.roundTripMs))
+  const x = (roundTripMs: number): number => LEFT + (WIDTH - LEFT - RIGHT) * roundTripMs / last
+  const y = (value: number): number => HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (Math.log10(value) - low) / (high - low)
+  const text = (at: [number, number], words: string, rest = ''): string => `<text x="${at[0].toFixed(1)}" y="${at[1].toFixed(1)}" ${rest}>${words}</text>`
+  const parts = [text([LEFT, 22], title, 'font-weight="bold"'), text([(LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10], 'round trip, ms', 'text-anchor="middle"'), text([8, TOP - 6], 'tok/s')]
+  for (const { roundTripMs } of steady) {
+    parts.push(`<line x1="${x(roundTripMs)}" x2="${x(roundTripMs)}" y1="${TOP}" y2="${HEIGHT - BOTTOM}" stroke="#eeeeee"/>`, text([x(roundTripMs), HEIGHT - BOTTOM + 16], String(roundTripMs), 'text-anchor="middle"'))
+  }
+  for (const tick of [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].filter(value => Math.log10(value) >= low && Math.log10(value) <= high)) {
+    parts.push(`<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(tick)}" y2="${y(tick)}" stroke="#eeeeee"/>`, text([LEFT - 6, y(tick) + 4], String(tick), 'text-anchor="end"'))
+  }
+  for (const { of, name, color } of LINES) {
+    const points = steady.flatMap(row => (of(row) ?? 0) > 0 ? [[x(row.roundTripMs), y(of(row)!)]] : [])
+    if (points.length === 0) continue
+    parts.push(`<polyline fill="none" stroke="${color}" stroke-width="2" points="${points.map(point => point.map(value => value.toFixed(1)).join(',')).join(' ')}"/>`)
+    const end = points[points.length - 1]
+    parts.push(...points.map(([cx, cy]) => `<circle cx="${cx.toFixed(1)}" cy="${cy.toFixed(1)}" r="3" fill="${color}"/>`), text([end[0] + 8, end[1] + 4], name, `fill="${color}"`))
+  }
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">
+<rect width="100%" height="100%" fill="white"/>
+${parts.join('\n')}
+</svg>
+`
+}

@@ -1,0 +1,112 @@
+import { writeFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { Terminal } from '../../node/cli/terminal.js'
+import { demoBundle } from '../demo-bundle.js'
+import { spread } from './figures.js'
+import { aggregate, decode, type Decoded, disturbed, type Lever, openClients, prefill, TAIL_TOKENS, tailLapMs, tokensFor, type WanClients } from './wan-levers.js'
+import { targetTable, type WanRow, wanSvg, wanTable, wanTargets } from './wan-report.js'
+import { WanSwarm } from './wan-swarm.js'
+
+const HELP = `npm run bench:wan -- [--quick] [--rows 0,18,18j,slow,dies] [--rounds 3] [--bundle DIR] [--svg docs/wan.svg] [--json]
+
+Three peer processes behind links of a wan-proxy process, every layer with two of them, and clients without and with half of the layers local.
+--rows takes round trips in ms, with a j for 10 % jitter; 'slow' is 18 ms with one peer that becomes ten times as far, 'dies' one that is killed.
+--bundle measures another model than the demo model, such as one of moeswarm synth.
+`
+const ROWS = '0,0j,5,5j,18,18j,50,50j,100,100j,slow,dies'
+const QUICK_ROWS = '0,18,slow'
+const JITTER = 0.1
+const USUAL_MS = 18
+const SLOWER = 10
+const LEVERS: Lever[] = ['none', 'speculation', 'local', 'all']
+const SEQUENCES = [4, 16]
+
+const { values: options } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false }, rows: { type: 'string' }, rounds: { type: 'string' }, bundle: { type: 'string' }, svg: { type: 'string' },
+    json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false }
+  }
+})
+if (options.help) process.stdout.write(HELP)
+else await measure()
+
+async function measure (): Promise<void> {
+  const terminal = new Terminal({ json: options.json })
+  const rounds = Number(options.rounds ?? (options.quick ? 1 : 3))
+  const names = (options.rows ?? (options.quick ? QUICK_ROWS : ROWS)).split(',')
+  const model = options.bundle ?? await demoBundle('q8')
+  const swarm = await WanSwarm.start(model)
+  const rows: WanRow[] = []
+  let clients: WanClients | undefined
+  try {
+    clients = await openClients(model, swarm.bootstrap, swarm.layers)
+    const progress = terminal.progress('Rows')
+    for (const [at, name] of names.entries()) {
+      terminal.note(`${name} ...`)
+      rows.push(await measureRow(name, swarm, clients, rounds))
+      terminal.event('row', rows[at])
+      progress(at + 1, names.length)
+    }
+  } finally {
+    terminal.endProgress()
+    await clients?.remote.close()
+    await clients?.half.close()
+    await swarm.stop()
+  }
+  const targets = wanTargets(rows, swarm.layers, options.bundle === undefined ? 5 : 3.5)
+  for (const target of targets) terminal.event('target', target)
+  const title = `${options.bundle === undefined ? 'Demo model' : options.bundle}, ${swarm.layers} layers, three peers`
+  if (options.svg !== undefined) await writeFile(options.svg, wanSvg(rows, title))
+  terminal.result(`${wanTable(rows, swarm.layers)}\n\n${targetTable(targets)}\n
+tok/s but where said otherwise; medians of ${rounds} rounds, the levers of a row in turn; ${title}, fp16 rows, greedy, openings that neither model nor drafter was trained on.
+All processes share this machine. 'all': drafts and every second layer local. Sequences: together, without drafts. p99 of ${TAIL_TOKENS} laps.\n`)
+}
+
+async function measureRow (name: string, swarm: WanSwarm, clients: WanClients, rounds: number): Promise<WanRow> {
+  const disturbance = name === 'slow' || name === 'dies' ? name : undefined
+  const roundTripMs = disturbance === undefined ? Number.parseFloat(name) : USUAL_MS
+  const jitter = name.endsWith('j') ? JITTER : 0
+  const row: WanRow = { name: describe(roundTripMs, jitter, disturbance), roundTripMs, jitter, disturbance, tokensPerSecond: {}, aggregate: {} }
+  await swarm.distance(roundTripMs, jitter)
+  // The estimates get used to the distance, and both clients' code gets warm.
+  for (const lever of LEVERS) await decode(clients, lever, 0, tokensFor(Math.max(20, swarm.layers * roundTripMs)) / 2)
+
+  if (disturbance === 'dies') {
+    row.tokensPerSecond.none = await disturbed(clients, 40, async () => { await swarm.peers[busiest(swarm, clients)].stop('SIGKILL') })
+    return row
+  }
+  if (roundTripMs === USUAL_MS && jitter === 0) {
+    row.p99LapMs = (await tailLapMs(clients, disturbance === 'slow' ? async () => { await swarm.slow(busiest(swarm, clients), roundTripMs, SLOWER) } : undefined)).p99Ms
+  }
+  const decoded: Record<Lever, Decoded[]> = { none: [], speculation: [], local: [], all: [] }
+  const sequences: Record<number, number[]> = Object.fromEntries(SEQUENCES.map(count => [count, []]))
+  const prefilled: number[] = []
+  for (let round = 0; round < rounds; round++) {
+    for (const lever of LEVERS) {
+      const usual = decoded[lever].at(-1)?.lapMs ?? Math.max(5, (lever === 'local' || lever === 'all' ? 0.5 : 1) * swarm.layers * roundTripMs + 10)
+      decoded[lever].push(await decode(clients, lever, round + 1, tokensFor(usual)))
+    }
+    for (const count of SEQUENCES) sequences[count].push(await aggregate(clients, count, Math.max(8, tokensFor(decoded.none[0].lapMs) / 2)))
+    prefilled.push(await prefill(clients))
+  }
+  const median = (values: number[]): number => spread(values).median
+  for (const lever of LEVERS) row.tokensPerSecond[lever] = median(decoded[lever].map(({ tokensPerSecond }) => tokensPerSecond))
+  for (const count of SEQUENCES) row.aggregate[count] = median(sequences[count])
+  row.tokensPerLap = median(decoded.speculation.map(({ tokensPerLap }) => tokensPerLap))
+  row.lapMs = median(decoded.none.map(({ lapMs }) => lapMs))
+  row.firstTokenMs = median(decoded.none.map(({ firstTokenMs }) => firstTokenMs))
+  row.prefill = median(prefilled)
+  return row
+}
+
+/** The peer that has served most: what becomes slow or dies must be in use. */
+function busiest ({ peers }: WanSwarm, { remote }: WanClients): number {
+  const requests = peers.map(({ peerId }) => remote.peers().find(peer => peer.peerId === peerId)?.requests ?? 0)
+  return requests.indexOf(Math.max(...requests))
+}
+
+function describe (roundTripMs: number, jitter: number, disturbance: WanRow['disturbance']): string {
+  if (disturbance === 'slow') return `${roundTripMs} ms, one of three ${SLOWER} x slower`
+  if (disturbance === 'dies') return `${roundTripMs} ms, one of three dies`
+  return `${roundTripMs} ms${jitter > 0 ? ` ± ${100 * jitter} %` : ''}`
+}
