@@ -196,12 +196,20 @@ export const BLOCK_CHUNK_BYTES = MiB
 /** Of file contents in a frame: a hidden state waits behind no more than one that is being sent. */
 export const BLOCKS_FRAME_BYTES = 32 * KiB
 /**
- * Sent and not yet acknowledged, of one stream. Measured on one connection: a small request beside bulk takes 1.0 ms with this bound
- * and 4 to 26 ms with the socket's alone, at 120 MiB/s. Over a round trip of 20 ms it allows 6 MiB/s from each peer, more than most uplinks have.
+ * Sent and not yet acknowledged, of one stream, at the start and over short round trips. Measured on one connection: a small request beside bulk
+ * takes 1.0 ms with this bound and 4 to 26 ms with the socket's alone, at 120 MiB/s.
  */
 export const BLOCKS_CREDIT_BYTES = 128 * KiB
-/** Half the credit: the sender never waits for the last acknowledgement while the next is on its way. */
-export const BLOCKS_ACK_BYTES = 64 * KiB
+/** What longer round trips may have at most, a megabyte on its way from each peer, and what is left when a queue builds up. */
+export const BLOCKS_MAX_CREDIT_BYTES = MiB
+export const BLOCKS_MIN_CREDIT_BYTES = 64 * KiB
+/** Bulk may make hidden states of the same link wait this long. */
+export const BLOCKS_QUEUE_MS = 5
+/** Delays of which the least says how long the queue is, and how long a least delay is remembered: paths change. */
+export const BLOCKS_DELAY_SAMPLES = 4
+export const BLOCKS_LEAST_DELAY_MS = 10_000
+/** Half the least credit: the sender never waits for the last acknowledgement while the next is on its way. */
+export const BLOCKS_ACK_BYTES = 32 * KiB
 /** Digests that one question may name: their 32 bytes each fill a frame of contents. */
 export const BLOCKS_MAX_DIGESTS = 1_000
 /** Longest frame either way: a full question, or contents with their header. */

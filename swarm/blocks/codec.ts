@@ -16,7 +16,7 @@ import { wireCode, wireNumber, type WireErrorCode } from '../expert/codec.js'
  *   error     0 u8 kind = 7   1 u8 code  4 u32 id       8 u32 retry after ms
  *   cancelled 0 u8 kind = 8   4 u32 id   nothing more comes of this read
  *
- * Bytes not named are zero. At most BLOCKS_CREDIT_BYTES of contents are on their way unacknowledged. An error of id 0 is about the stream.
+ * Bytes not named are zero. At most BLOCKS_MAX_CREDIT_BYTES of contents are on their way unacknowledged. An error of id 0 is about the stream.
  * This is the one place where bytes of these frames become values.
  */
 

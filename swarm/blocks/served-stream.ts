@@ -6,6 +6,7 @@ import type { OnSwarmEvent } from '../events.js'
 import { FrameStream } from '../expert/frames.js'
 import type { WireErrorCode } from '../expert/codec.js'
 import { decodeFetcherFrame, encodeBlocksError, encodeCancelled, encodeContents, encodeSizesReply, type FetcherFrame } from './codec.js'
+import { BulkCredit } from './credit.js'
 import type { BlockCounters, BlockSource } from './interface.js'
 import type { RateLimit } from './rate-limit.js'
 
@@ -24,7 +25,7 @@ type Read = FetcherFrame & { kind: 'read' }
 
 /**
  * One fetcher's stream on a serving peer. Reads are answered one after the other; of what they ask for, at most one chunk is in memory and at
- * most BLOCKS_CREDIT_BYTES are on their way, so hidden states on the same connection never wait behind more.
+ * most what BulkCredit allows is on its way, so hidden states on the same connection hardly wait.
  */
 export class ServedBlocksStream {
   readonly #init: ServedBlocksInit
@@ -33,7 +34,7 @@ export class ServedBlocksStream {
   readonly #reads: Read[] = []
   readonly #cancelled = new Set<number>()
   #serving = false
-  #unacknowledgedBytes = 0
+  readonly #sent = new BulkCredit()
   /** Called when credit has come back, or the stream has ended. */
   #onCredit: () => void = () => {}
   #idleTimer: NodeJS.Timeout | undefined
@@ -81,8 +82,8 @@ export class ServedBlocksStream {
   }
 
   #answerSizes (id: number, digests: string[]): void {
-    if (this.#frames.backlogBytes > limits.BLOCKS_CREDIT_BYTES * 2) {
-      throw new SwarmError('too-large', 'A fetcher does not read its answers.', { limit: limits.BLOCKS_CREDIT_BYTES * 2 })
+    if (this.#frames.backlogBytes > limits.BLOCKS_MAX_CREDIT_BYTES * 2) {
+      throw new SwarmError('too-large', 'A fetcher does not read its answers.', { limit: limits.BLOCKS_MAX_CREDIT_BYTES * 2 })
     }
     this.#frames.send(encodeSizesReply(id, digests.map(digest => this.#bytesOf(digest))))
   }
@@ -95,8 +96,8 @@ export class ServedBlocksStream {
   }
 
   #acknowledge (bytes: number): void {
-    if (bytes > this.#unacknowledgedBytes) throw malformed('an acknowledgement of what was not sent')
-    this.#unacknowledgedBytes -= bytes
+    if (bytes > this.#sent.unacknowledgedBytes) throw malformed('an acknowledgement of what was not sent')
+    this.#sent.acknowledged(bytes, performance.now())
     this.#onCredit()
   }
 
@@ -129,7 +130,7 @@ export class ServedBlocksStream {
       const waitMs = rateLimit.grant(peerId, piece.byteLength, performance.now())
       if (waitMs > 0) await sleep(waitMs, undefined, { signal: this.#ended.signal })
       if (this.#frames.closed) return
-      this.#unacknowledgedBytes += piece.byteLength
+      this.#sent.sent(piece.byteLength, performance.now())
       this.#frames.send(encodeContents(id, piece))
       this.#stayAwake()
       counters.sentBytes += piece.byteLength
@@ -139,7 +140,7 @@ export class ServedBlocksStream {
 
   /** Returns when so many bytes more may be on their way, or the stream has ended. */
   async #credit (bytes: number): Promise<void> {
-    while (this.#unacknowledgedBytes + bytes > limits.BLOCKS_CREDIT_BYTES && !this.#frames.closed) {
+    while (!this.#sent.allows(bytes) && !this.#frames.closed) {
       await new Promise<void>(resolve => { this.#onCredit = resolve })
     }
   }
