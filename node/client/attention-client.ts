@@ -6,6 +6,7 @@ import type { Claim } from './claim.js'
 import { KvCache } from './kv-cache.js'
 import { LapProfile } from './lap-profile.js'
 import { ropeAngles, ropeFrequencies } from './rope.js'
+import { type Pass, Turns } from './turns.js'
 
 export interface AttentionClientInit {
   bundle: Bundle
@@ -24,6 +25,8 @@ export type WantedRows = 'last' | 'all' | 'none'
 export interface LapOptions {
   /** @default 'last' */
   wanted?: WantedRows
+  /** @default 'decode' */
+  pass?: Pass
   /** Where the lap's times are added to. */
   profile?: LapProfile
   signal?: AbortSignal
@@ -44,6 +47,16 @@ interface Layer {
   denseMlp?: Session
 }
 
+/** A lap under way. */
+interface Lap {
+  cache: KvCache
+  claim: Claim
+  profile: LapProfile
+  signal?: AbortSignal
+  /** Computes when it is this lap's turn, from the time that it is given on. */
+  turn: <T>(compute: (start: number) => Promise<T>) => Promise<T>
+}
+
 /** What a layer leaves behind for the next graph: inputs of that by their names, [tokens, H] each. */
 type Carry = Record<string, Tensor>
 
@@ -53,6 +66,8 @@ type Carry = Record<string, Tensor>
  */
 export class AttentionClient {
   readonly config: Bundle['config']
+  /** Laps of all sequences compute in turn. */
+  readonly turns = new Turns()
   private readonly frequencies: Record<LayerType, Float32Array>
 
   private constructor (
@@ -101,17 +116,25 @@ export class AttentionClient {
    * as it was before them, and the same can be tried again.
    * @throws SwarmError 'experts-unavailable'; ModelError 'out-of-range' for a token id; RangeError past the context
    */
-  async lap (ids: ArrayLike<number>, cache: KvCache, { wanted = 'last', profile = new LapProfile(), signal }: LapOptions = {}): Promise<LapResult> {
+  async lap (ids: ArrayLike<number>, cache: KvCache, { wanted = 'last', pass = 'decode', profile = new LapProfile(), signal }: LapOptions = {}): Promise<LapResult> {
     const start = performance.now()
     const hidden = f32Tensor(this.embedding.lookup(ids), [ids.length, this.config.hiddenSize])
     const claim = cache.claim(ids.length)
     profile.add('embedding', start)
     try {
-      // What a lap before this one fails with ends this one too.
-      const carry = await this.layerByLayer({ hidden }, cache, claim, profile, claim.first ? signal : anySignal(signal, claim.signal))
-      const now = performance.now()
-      const result = wanted === 'none' ? NO_ROWS : await this.results(carry, wanted === 'last' ? claim.tokens - 1 : 0)
-      profile.add('head', now)
+      const lap: Lap = {
+        cache,
+        claim,
+        profile,
+        // What a lap before this one fails with ends this one too.
+        signal: claim.first ? signal : anySignal(signal, claim.signal),
+        turn: async compute => {
+          const due = performance.now()
+          return await this.turns.take(cache, pass, async () => await compute(profile.add('turn', due)))
+        }
+      }
+      const carry = await this.layerByLayer({ hidden }, lap)
+      const result = wanted === 'none' ? NO_ROWS : await this.results(carry, wanted === 'last' ? claim.tokens - 1 : 0, lap)
       await cache.commit(claim)
       profile.lapDone(performance.now() - start)
       return result
@@ -128,36 +151,48 @@ export class AttentionClient {
   }
 
   /** Returns what the last layer leaves behind. */
-  private async layerByLayer (hidden: Carry, cache: KvCache, claim: Claim, profile: LapProfile, signal: AbortSignal | undefined): Promise<Carry> {
+  private async layerByLayer (hidden: Carry, lap: Lap): Promise<Carry> {
+    const { cache, claim, profile, turn } = lap
+    const tokens = claim.tokens
     let now = performance.now()
     const rope = this.rope(claim)
-    now = profile.add('embedding', now)
+    profile.add('embedding', now)
     let carry = hidden
-    for (const [i, layer] of this.layers.entries()) {
+    for (const [i, { type, attention, denseMlp }] of this.layers.entries()) {
+      now = performance.now()
       const cached = await cache.inputs(claim, i)
-      now = profile.add('turn', now)
-      const out = await layer.attention.run({ ...carry, ...rope[layer.type], ...cached })
-      cache.write(claim, i, { keys: out.new_k.data as Float32Array, values: out.new_v.data as Float32Array })
-      now = profile.add('attention', now)
-
-      const pending = this.dispatcher.dispatch(expertBatch(i, claim.tokens, this.config.topK, out), signal)
-      // The dense MLP computes while the request travels; a failure meanwhile is taken up by the await below.
-      pending.catch(() => {})
-      now = profile.add('send', now)
-      const dense = await layer.denseMlp?.run({ residual: out.attended })
-      now = profile.add('denseMlp', now)
+      profile.add('turn', now)
+      const { out, pending } = await turn(async start => {
+        const out = await attention.run({ ...carry, ...rope[type], ...cached })
+        cache.write(claim, i, { keys: out.new_k.data as Float32Array, values: out.new_v.data as Float32Array })
+        const computed = profile.add('attention', start)
+        const pending = this.dispatcher.dispatch(expertBatch(i, tokens, this.config.topK, out), lap.signal)
+        // The dense MLP computes while the request travels; a failure meanwhile is taken up by the await below.
+        pending.catch(() => {})
+        profile.add('send', computed)
+        return { out, pending }
+      })
+      const dense = denseMlp && await turn(async start => {
+        const branch = await denseMlp.run({ residual: out.attended })
+        profile.add('denseMlp', start)
+        return branch
+      })
+      now = performance.now()
       const { sum, timing } = await pending
-      now = profile.addWait(now, timing.serviceMs + timing.queueMs)
-      carry = { ...dense, residual: out.attended, experts: f32Tensor(sum, [claim.tokens, this.config.hiddenSize]) }
+      profile.addWait(now, timing.serviceMs + timing.queueMs)
+      carry = { ...dense, residual: out.attended, experts: f32Tensor(sum, [tokens, this.config.hiddenSize]) }
     }
     return carry
   }
 
-  private async results (carry: Carry, firstRow: number): Promise<LapResult> {
+  private async results (carry: Carry, firstRow: number, { profile, turn }: Lap): Promise<LapResult> {
     const H = this.config.hiddenSize
     const rows = (x: Tensor): Tensor => f32Tensor((x.data as Float32Array).subarray(firstRow * H), [x.dims[0] - firstRow, H])
-    const { logits, states } = await this.head.run(Object.fromEntries(Object.entries(carry).map(([name, x]) => [name, rows(x)])))
-    return { logits: logits.data as Float32Array, states: states.data as Float32Array }
+    return await turn(async start => {
+      const { logits, states } = await this.head.run(Object.fromEntries(Object.entries(carry).map(([name, x]) => [name, rows(x)])))
+      profile.add('head', start)
+      return { logits: logits.data as Float32Array, states: states.data as Float32Array }
+    })
   }
 
   private rope ({ start, tokens }: Claim): Record<LayerType, Record<string, Tensor>> {

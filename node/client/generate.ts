@@ -2,11 +2,9 @@ import { ModelError, type TextStream } from '../../model-tools/index.js'
 import type { AttentionClient } from './attention-client.js'
 import { LapProfile, type LapTimes } from './lap-profile.js'
 import { logProbabilities, type StepLogProbabilities } from './log-probabilities.js'
+import { prefill, type PrefillEvent } from './prefill.js'
 import { Sampler, type SamplingOptions } from './sampler.js'
 import { StopStrings } from './stop-strings.js'
-
-/** Tokens of one prefill lap. Longer chunks use the experts better; shorter ones keep frames small and progress visible. */
-export const PREFILL_CHUNK = 64
 
 export interface GenerateOptions {
   /** Tokens to generate at most. */
@@ -36,12 +34,12 @@ export interface Generation {
   firstTokenMs: number
   /** Mean of the decoding laps. */
   lap: LapTimes
-  /** Mean of the prefill laps, each of up to PREFILL_CHUNK tokens. */
+  /** Mean of the prefill laps, of one chunk each; several are under way at a time. */
   prefillLap: LapTimes
 }
 
 export type GenerateEvent =
-  | { type: 'prefill', done: number, total: number }
+  | PrefillEvent
   /** `text` may be empty: a character that spans tokens comes with its last one, and what may become a stop string when it did not. */
   | { type: 'token', id: number, text: string, logProbabilities?: StepLogProbabilities }
   | { type: 'done', generation: Generation }
@@ -61,16 +59,10 @@ export async function * generate (client: AttentionClient, stream: TextStream, p
   const stops = new StopStrings(options.stop ?? [])
   const sampler = new Sampler(options.sampling)
   const cache = client.newCache()
-  const prefill = new LapProfile()
+  const prefilling = new LapProfile()
   const decode = new LapProfile()
   const start = performance.now()
-  let logits: Float32Array = new Float32Array(0)
-  for (let at = 0; at < promptTokens.length; at += PREFILL_CHUNK) {
-    const chunk = promptTokens.slice(at, at + PREFILL_CHUNK)
-    const last = at + chunk.length === promptTokens.length
-    logits = (await client.lap(chunk, cache, { wanted: last ? 'last' : 'none', profile: prefill, signal })).logits
-    yield { type: 'prefill', done: at + chunk.length, total: promptTokens.length }
-  }
+  let { logits } = yield * prefill(client, cache, promptTokens, { profile: prefilling, signal })
 
   const tokens: number[] = []
   let text = ''
@@ -110,7 +102,7 @@ export async function * generate (client: AttentionClient, stream: TextStream, p
       tokensPerSecond: tokens.length > 1 ? (tokens.length - 1) / decodeSeconds : 0,
       firstTokenMs: firstTokenAt - start,
       lap: decode.mean(),
-      prefillLap: prefill.mean()
+      prefillLap: prefilling.mean()
     }
   }
 }
