@@ -4,14 +4,15 @@ import { Terminal } from '../../node/cli/terminal.js'
 import { demoBundle } from '../demo-bundle.js'
 import { spread } from './figures.js'
 import { aggregate, decode, type Decoded, disturbed, type Lever, openClients, prefill, TAIL_TOKENS, tailLapMs, tokensFor, type WanClients } from './wan-levers.js'
+import { SHAPE, syntheticBundle } from './synthetic-models.js'
 import { targetTable, type WanRow, wanSvg, wanTable, wanTargets } from './wan-report.js'
 import { WanSwarm } from './wan-swarm.js'
 
-const HELP = `npm run bench:wan -- [--quick] [--rows 0,18,18j,slow,dies] [--rounds 3] [--bundle DIR] [--svg docs/wan.svg] [--json]
+const HELP = `npm run bench:wan -- [--quick] [--rows 0,18,18j,slow,dies] [--rounds 3] [--layers 3 | --bundle DIR] [--svg docs/wan.svg] [--json]
 
 Three peer processes behind links of a wan-proxy process, every layer with two of them, and clients without and with half of the layers local.
 --rows takes round trips in ms, with a j for 10 % jitter; 'slow' is 18 ms with one peer that becomes ten times as far, 'dies' one that is killed.
---bundle measures another model than the demo model, such as one of moeswarm synth.
+--layers measures the 26B shape with so many layers, made on first use, --bundle any other model, instead of the demo model.
 `
 const ROWS = '0,0j,5,5j,18,18j,50,50j,100,100j,slow,dies'
 const QUICK_ROWS = '0,18,slow'
@@ -23,7 +24,7 @@ const SEQUENCES = [4, 16]
 
 const { values: options } = parseArgs({
   options: {
-    quick: { type: 'boolean', default: false }, rows: { type: 'string' }, rounds: { type: 'string' }, bundle: { type: 'string' }, svg: { type: 'string' },
+    quick: { type: 'boolean', default: false }, rows: { type: 'string' }, rounds: { type: 'string' }, bundle: { type: 'string' }, layers: { type: 'string' }, svg: { type: 'string' },
     json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false }
   }
 })
@@ -34,7 +35,10 @@ async function measure (): Promise<void> {
   const terminal = new Terminal({ json: options.json })
   const rounds = Number(options.rounds ?? (options.quick ? 1 : 3))
   const names = (options.rows ?? (options.quick ? QUICK_ROWS : ROWS)).split(',')
-  const model = options.bundle ?? await demoBundle('q8')
+  const model = options.layers === undefined
+    ? options.bundle ?? await demoBundle('q8')
+    : (await syntheticBundle(Number(options.layers), { onNote: text => { terminal.note(text) }, onProgress: () => {} })).dir
+  const isDemo = options.layers === undefined && options.bundle === undefined
   const swarm = await WanSwarm.start(model)
   const rows: WanRow[] = []
   let clients: WanClients | undefined
@@ -53,9 +57,9 @@ async function measure (): Promise<void> {
     await clients?.half.close()
     await swarm.stop()
   }
-  const targets = wanTargets(rows, swarm.layers, options.bundle === undefined ? 5 : 3.5)
+  const targets = wanTargets(rows, swarm.layers, isDemo ? 5 : 3.5)
   for (const target of targets) terminal.event('target', target)
-  const title = `${options.bundle === undefined ? 'Demo model' : options.bundle}, ${swarm.layers} layers, three peers`
+  const title = `${isDemo ? 'Demo model' : options.bundle ?? SHAPE}, ${swarm.layers} layers, three peers`
   if (options.svg !== undefined) await writeFile(options.svg, wanSvg(rows, title))
   terminal.result(`${wanTable(rows, swarm.layers)}\n\n${targetTable(targets)}\n
 tok/s but where said otherwise; medians of ${rounds} rounds, the levers of a row in turn; ${title}, fp16 rows, greedy, openings that neither model nor drafter was trained on.
