@@ -1,7 +1,7 @@
 /** Weights -> bundles, and what a client and a peer read out of bundles. Knows nothing of networks and runs no graph. */
 export { ModelError, type ModelErrorCode } from './errors.js'
 export { convertCheckpoint, type ConversionOptions, type ConversionProgress } from './bundle/writer.js'
-export { DEFAULT_BLOCK_EXPERTS, DEFAULT_QUANT, type ConversionSettings } from './bundle/conversion.js'
+export { DEFAULT_BLOCK_EXPERTS, type ConversionSettings } from './bundle/conversion.js'
 export { formatBytes } from './format-bytes.js'
 export { Bundle, MANIFEST_FILE, type VerifyProgress } from './bundle/reader.js'
 export { parseRanges, selectBlocks, type Range } from './bundle/ranges.js'
@@ -9,7 +9,7 @@ export { writeAtomically } from './bundle/atomic-file.js'
 export { FILE_CHUNK_BYTES, type FileDigest } from './bundle/file-hash.js'
 export { expertLayout, type ExpertEntry } from './bundle/layout.js'
 export {
-  QUANT_BLOCK, TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type DrafterConfig, type LayerType, type ModelConfig, type TensorEntry, type WeightFormat
+  QUANT_BLOCKS, TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type DrafterConfig, type LayerType, type ModelConfig, type TensorEntry, type WeightFormat
 } from './bundle/manifest.js'
 export { attentionGraph, denseMlpGraph, drafterGraph, expertGraph, type GraphTensor, headGraph, productsGraph, type TensorLookup } from './graphs/index.js'
 export { CLIENT_TENSORS, LAYER_TENSORS, type ClientTensorName, type LayerTensorName } from './architectures/tensors.js'

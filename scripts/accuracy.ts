@@ -22,8 +22,8 @@ interface Text {
 }
 
 const VARIANTS: Variant[] = [
-  { quant: 'f32' }, { quant: 'f16' }, { quant: 'q8' }, { quant: 'q4' },
-  { quant: 'f32', wire: 'fp32' }, { quant: 'f32', wire: 'fp16' }, { quant: 'f32', wire: 'int8' }, { quant: 'q8', wire: 'fp16' }, { quant: 'q4', wire: 'int8' }
+  { quant: 'f32' }, { quant: 'f16' }, { quant: 'q8' }, { quant: 'q4' }, { quant: 'u4' },
+  { quant: 'f32', wire: 'fp32' }, { quant: 'f32', wire: 'fp16' }, { quant: 'f32', wire: 'int8' }, { quant: 'q8', wire: 'fp16' }, { quant: 'q4', wire: 'int8' }, { quant: 'u4', wire: 'int8' }
 ]
 const PEER_LAYERS = ['0-3', '2-5', '0-1,4-5']
 const CHUNK = 64

@@ -97,7 +97,7 @@ export function drafterPlans (target: ModelConfig, { hiddenSize, layerTypes, hea
 
 /** Four bits cost the embedding and the head, which are one matrix, more quality than the bytes are worth. */
 function embeddingFormat (quant: WeightFormat): WeightFormat {
-  return quant === 'q4' ? 'q8' : quant
+  return quant === 'q4' || quant === 'u4' ? 'q8' : quant
 }
 
 /** Attention with a norm before and behind it, as transformers names its tensors in every Gemma. */

@@ -1,11 +1,12 @@
 import type { Architecture, DrafterForm, SourceTensor } from '../architectures/architecture.js'
 import { clientTensors } from '../architectures/index.js'
+import { dtypeOf } from '../checkpoint/dtypes.js'
 import { DRAFTER_PREFIX } from '../checkpoint/joined.js'
 import type { TensorReader } from '../checkpoint/source.js'
 import { ModelError } from '../errors.js'
 import { isQuantized } from '../quantize/rows.js'
 import { align, blocksOf, expertLayout, placeTensor } from './layout.js'
-import { QUANT_BLOCK, type BlockEntry, type DrafterConfig, type ModelConfig, type TensorEntry, type WeightFormat } from './manifest.js'
+import { QUANT_BLOCKS, type BlockEntry, type DrafterConfig, type ModelConfig, type QuantFormat, type TensorEntry, type WeightFormat } from './manifest.js'
 
 /** Rows [firstRow, firstRow + rows) of a checkpoint tensor seen as a matrix [.., columns]. */
 export interface RowRange {
@@ -83,9 +84,27 @@ export function expertTensors (architecture: Architecture, config: ModelConfig, 
   return [...new Map(all.flatMap(({ gateUp, down }) => [...gateUp, ...down]).map(tensor => [tensor.name, tensor])).values()]
 }
 
-/** Blocks of 32 lie along the inputs of a matrix, so every input size must be a multiple of 32. */
+/**
+ * The format that suits a checkpoint: q4 where its experts are in it already and need no second rounding, or where blocks of 64 do not divide its sizes;
+ * else u4, which has the error of q4 in fewer bytes of memory. Throws ModelError 'missing-tensor' for a checkpoint without layers.
+ */
+export function defaultQuant (source: TensorReader, architecture: Architecture, config: ModelConfig, drafter?: DrafterConfig): WeightFormat {
+  const prefix = choosePrefix(source, architecture)
+  const carries = ({ name }: SourceTensor): boolean => dtypeOf(source.tensors.get(prefix + name)?.dtype ?? '')?.carry?.format === 'q4'
+  return expertTensors(architecture, config, 0).some(carries) || undivided(config, 'u4', drafter) != null ? 'q4' : 'u4'
+}
+
+/** Blocks lie along the inputs of a matrix, so every input size must be a multiple of theirs. */
 function requireQuantizable (config: ModelConfig, quant: WeightFormat, drafter?: DrafterConfig): void {
   if (!isQuantized(quant)) return
+  const found = undivided(config, quant, drafter)
+  if (found == null) return
+  const other = quant === 'u4' && undivided(config, 'q4', drafter) == null ? 'q4 or q8' : 'f16'
+  throw new ModelError('unsupported', `The ${found.what} of ${found.size} is not a multiple of ${QUANT_BLOCKS[quant]}, as ${quant} needs it; convert with --quant ${other}.`, { size: found.size, quant })
+}
+
+/** An input size that the format's blocks do not divide. */
+function undivided (config: ModelConfig, quant: QuantFormat, drafter?: DrafterConfig): { what: string, size: number } | undefined {
   const { sliding, full } = config.attention
   const inputs: Record<string, number> = {
     'hidden size': config.hiddenSize,
@@ -95,11 +114,8 @@ function requireQuantizable (config: ModelConfig, quant: WeightFormat, drafter?:
     'attention width of full layers': full.heads * full.headDim,
     ...drafter != null && { "drafter's hidden size": drafter.hiddenSize, "drafter's intermediate size": drafter.intermediateSize }
   }
-  for (const [what, size] of Object.entries(inputs)) {
-    if (size % QUANT_BLOCK !== 0) {
-      throw new ModelError('unsupported', `The ${what} of ${size} is not a multiple of ${QUANT_BLOCK}, as ${quant} needs it; convert with --quant f16.`, { size, quant })
-    }
-  }
+  const found = Object.entries(inputs).find(([, size]) => size % QUANT_BLOCKS[quant] !== 0)
+  return found && { what: found[0], size: found[1] }
 }
 
 function choosePrefix (source: TensorReader, { prefixes, modelTypes }: Architecture): string {

@@ -8,12 +8,11 @@ import { ModelError } from '../errors.js'
 import { parseJson } from '../fields.js'
 import { digestBytes, type FileDigest } from './file-hash.js'
 import { canonicalJson } from './canonical-json.js'
-import { planConversion, requireDrafterTensors, type ConversionPlan, type FilePlan } from './conversion-plan.js'
+import { defaultQuant, planConversion, requireDrafterTensors, type ConversionPlan, type FilePlan } from './conversion-plan.js'
 import type { BundleManifest, DrafterConfig, ModelConfig, WeightFormat } from './manifest.js'
 import { parseManifest } from './manifest-schema.js'
 import { selectBlocks } from './ranges.js'
 
-export const DEFAULT_QUANT: WeightFormat = 'q4'
 export const DEFAULT_BLOCK_EXPERTS = 16
 
 const NO_LAYERS = 'none'
@@ -23,7 +22,7 @@ const TEXT_FILES = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.ji
 
 /** What is to be made of a checkpoint. */
 export interface ConversionSettings {
-  /** @default that of `manifest`, else 'q4' */
+  /** @default that of `manifest`, else that of defaultQuant: 'u4', or 'q4' for a file of Q4_0 */
   quant?: WeightFormat
   /** Experts a block, the unit of hosting: small ones spread better, large ones cost fewer requests. @default that of `manifest`, else 16, or all if there are fewer */
   blockExperts?: number
@@ -81,7 +80,7 @@ export async function prepareConversion (model: CheckpointSource, settings: Conv
   const config = architecture.parseConfig(rawConfig, await readJson(model, 'generation_config.json'))
   const drafter = drafterModel == null ? promisedDrafter(promised, settings) : await readDrafter(drafterModel, architecture, config)
   const source = drafterModel == null ? model : joinDrafter(model, drafterModel)
-  const quant = settings.quant ?? promised?.manifest.quant ?? DEFAULT_QUANT
+  const quant = settings.quant ?? promised?.manifest.quant ?? defaultQuant(source, architecture, config, drafter)
   const blockExperts = settings.blockExperts ?? promised?.manifest.blockExperts ?? Math.min(DEFAULT_BLOCK_EXPERTS, config.experts)
   if (!Number.isInteger(blockExperts) || blockExperts < 1 || blockExperts > config.experts) {
     throw new ModelError('out-of-range', `A block of ${blockExperts} experts is impossible: the model has ${config.experts} a layer.`, { blockExperts, experts: config.experts })

@@ -1,5 +1,5 @@
 import { TENSOR_ALIGNMENT, type BlockEntry, type ModelConfig, type TensorEntry, type WeightFormat } from './manifest.js'
-import { dataBytes, scaleBytes } from '../quantize/rows.js'
+import { dataBytes, scaleBytes, zeroBytes } from '../quantize/rows.js'
 
 /** Where the two matrices of one expert lie. */
 export interface ExpertEntry {
@@ -14,15 +14,18 @@ export function align (offset: number): number {
   return Math.ceil(offset / TENSOR_ALIGNMENT) * TENSOR_ALIGNMENT
 }
 
-/** Places a tensor at the first aligned byte from `offset` on: data, then, aligned again, the scales. `end` is the byte behind it. */
+/** Places a tensor at the first aligned byte from `offset` on: data, then, each aligned again, scales and zeros. `end` is the byte behind it. */
 export function placeTensor (file: string, format: WeightFormat, shape: number[], offset: number): { entry: TensorEntry, end: number } {
   const values = shape.reduce((product, size) => product * size, 1)
   const bytes = dataBytes(format, values)
   const entry: TensorEntry = { file, format, shape, offset: align(offset), bytes }
-  const ofScales = scaleBytes(format, values)
-  if (ofScales === 0) return { entry, end: entry.offset + bytes }
-  entry.scales = { offset: align(entry.offset + bytes), bytes: ofScales }
-  return { entry, end: entry.scales.offset + ofScales }
+  let end = entry.offset + bytes
+  for (const [part, partBytes] of [['scales', scaleBytes(format, values)], ['zeros', zeroBytes(format, shape)]] as const) {
+    if (partBytes === 0) continue
+    entry[part] = { offset: align(end), bytes: partBytes }
+    end = align(end) + partBytes
+  }
+  return { entry, end }
 }
 
 /**

@@ -2,7 +2,7 @@ import type { ClientTensorPlan } from '../architectures/architecture.js'
 import { architectureOf, clientTensors } from '../architectures/index.js'
 import { ModelError } from '../errors.js'
 import { Fields, parseJson } from '../fields.js'
-import { dataBytes, scaleBytes, WEIGHT_FORMATS } from '../quantize/rows.js'
+import { dataBytes, scaleBytes, WEIGHT_FORMATS, zeroBytes } from '../quantize/rows.js'
 import { canonicalJson } from './canonical-json.js'
 import { FILE_CHUNK_BYTES } from './file-hash.js'
 import { expertLayout } from './layout.js'
@@ -164,11 +164,11 @@ function parsePlace (tensor: Fields, shape: number[], format: WeightFormat, file
     return { offset, bytes }
   }
   const entry: TensorEntry = { file, format, shape, ...end(tensor, dataBytes(format, values)) }
-  const ofScales = scaleBytes(format, values)
-  if (ofScales > 0) {
-    const scales = tensor.object('scales')
-    entry.scales = end(scales, ofScales)
-    scales.end()
+  for (const [part, bytes] of [['scales', scaleBytes(format, values)], ['zeros', zeroBytes(format, shape)]] as const) {
+    if (bytes === 0) continue
+    const place = tensor.object(part)
+    entry[part] = end(place, bytes)
+    place.end()
   }
   tensor.end()
   return entry
@@ -176,8 +176,8 @@ function parsePlace (tensor: Fields, shape: number[], format: WeightFormat, file
 
 /** Overlapping tensors are no danger to a reader, but no writer makes them: whoever did has something in mind. */
 function requireDisjoint (fields: Fields, tensors: Record<string, TensorEntry>): void {
-  const parts = Object.entries(tensors).flatMap(([name, { file, offset, bytes, scales }]) =>
-    [{ name, file, offset, bytes }, ...scales == null ? [] : [{ name, file, ...scales }]])
+  const parts = Object.entries(tensors).flatMap(([name, { file, offset, bytes, scales, zeros }]) =>
+    [{ offset, bytes }, scales, zeros].flatMap(part => part == null ? [] : [{ name, file, ...part }]))
   parts.sort((a, b) => a.file === b.file ? a.offset - b.offset : a.file < b.file ? -1 : 1)
   for (let i = 1; i < parts.length; i++) {
     const before = parts[i - 1]

@@ -1,10 +1,11 @@
 import type { FileDigest } from './file-hash.js'
 
-/** How a weight matrix is stored. Blocks run along the input dimension, 32 values each; q4/q8 as ORT's MatMulNBits wants them. */
-export type WeightFormat = 'f32' | 'f16' | 'q8' | 'q4'
+/** How a weight matrix is stored: see TensorEntry. */
+export type WeightFormat = 'f32' | 'f16' | 'q8' | 'q4' | 'u4'
 
-/** Values a quantisation block holds. */
-export const QUANT_BLOCK = 32
+/** Values in a block of each quantised format, all with one scale. Blocks run along the input dimension, as ORT's MatMulNBits wants them. */
+export const QUANT_BLOCKS = { q8: 32, q4: 32, u4: 64 } as const
+export type QuantFormat = keyof typeof QUANT_BLOCKS
 
 export type LayerType = 'sliding' | 'full'
 
@@ -76,7 +77,9 @@ export interface DrafterConfig {
 /**
  * One tensor of a bundle. `shape` is [out, in] for matrices, row-major.
  * f32, f16: little-endian values. q4: uint8 [out, in/32, 16], low nibble first, value = (nibble - 8) * scale.
- * q8: uint8 [out, in/32, 32], value = (byte - 128) * scale. Scales: f16 [out, in/32].
+ * q8: uint8 [out, in/32, 32], value = (byte - 128) * scale. Scales of both: f16 [out, in/32].
+ * u4: uint8 [out, in/64, 32], low nibble first, value = (nibble - zero) * scale; scales: f16 [out, in/64]; zeros: uint8 [out, ceil(in/64 / 2)], a nibble
+ * a block, low first, the last of a row of odd length 0.
  */
 export interface TensorEntry {
   file: string
@@ -86,6 +89,8 @@ export interface TensorEntry {
   offset: number
   bytes: number
   scales?: { offset: number, bytes: number }
+  /** Only of u4. */
+  zeros?: { offset: number, bytes: number }
 }
 
 /** Tensors start on page boundaries so that onnxruntime can memory-map them. */
@@ -104,7 +109,7 @@ export interface BundleManifest {
   config: ModelConfig
   /** Absent in bundles without one. Its tensors are of the client part. */
   drafter?: DrafterConfig
-  /** Format of the experts; embedding and head are q8 when this is q4, norms and router always f32. */
+  /** Format of the experts; embedding and head are q8 when this is q4 or u4, norms and router always f32. */
   quant: WeightFormat
   blockExperts: number
   /** Every file of the bundle but the manifest: path with forward slashes -> digest. */

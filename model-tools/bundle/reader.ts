@@ -110,8 +110,9 @@ export class Bundle {
         }
         return bytes
       }
-      const data = await part(entry.offset, entry.bytes)
-      return entry.scales == null ? { data } : { data, scales: await part(entry.scales.offset, entry.scales.bytes) }
+      const encoded: EncodedRows = { data: await part(entry.offset, entry.bytes) }
+      for (const beside of ['scales', 'zeros'] as const) if (entry[beside] != null) encoded[beside] = await part(entry[beside].offset, entry[beside].bytes)
+      return encoded
     } finally {
       await handle.close()
     }

@@ -8,8 +8,11 @@ import type { WeightFormat } from './manifest.js'
 /** Values that are read and encoded at once: 16 MiB as float32, beside at most as much in either coded form. */
 const CHUNK_VALUES = 4 * 1024 * 1024
 
+/** What a tensor has beside its data, in the order in which it follows that. */
+const BESIDE_DATA = ['scales', 'zeros'] as const
+
 /**
- * Writes a file of weights: each tensor's data as it is read, then its scales, which are collected meanwhile (an eighth of the data
+ * Writes a file of weights: each tensor's data as it is read, then its scales and zeros, which are collected meanwhile (an eighth of the data
  * or less). `onBytes` gets the bytes of every step; their sum is the file's size. Rejects as the source does.
  */
 export async function writeWeights (source: TensorReader, { parts }: FilePlan, sink: DigestSink, onBytes: (bytes: number) => void): Promise<void> {
@@ -20,16 +23,17 @@ export async function writeWeights (source: TensorReader, { parts }: FilePlan, s
   }
   for (const { entry, sources, offset } of parts) {
     await sink.padTo(entry.offset)
-    const scales: Uint8Array[] = []
+    const pieces: { scales: Uint8Array[], zeros: Uint8Array[] } = { scales: [], zeros: [] }
     for (const range of sources.flatMap(splitRows)) {
       const encoded = await encodeRange(source, range, entry.format, offset)
       await sink.write(encoded.data)
-      if (encoded.scales != null) scales.push(encoded.scales)
+      for (const part of BESIDE_DATA) if (encoded[part] != null) pieces[part].push(encoded[part])
       report()
     }
-    if (entry.scales != null) {
-      await sink.padTo(entry.scales.offset)
-      for (const piece of scales) await sink.write(piece)
+    for (const part of BESIDE_DATA) {
+      if (entry[part] == null) continue
+      await sink.padTo(entry[part].offset)
+      for (const piece of pieces[part]) await sink.write(piece)
       report()
     }
   }
@@ -43,9 +47,9 @@ function splitRows ({ name, firstRow, rows, columns }: RowRange): RowRange[] {
 
 async function encodeRange (source: TensorReader, { name, firstRow, rows, columns }: RowRange, format: WeightFormat, offset: number): Promise<EncodedRows> {
   try {
-    if (offset === 0) return await readEncoded(source, name, format, firstRow * columns, rows * columns)
+    if (offset === 0) return await readEncoded(source, name, format, columns, firstRow, rows)
     const values = await readValues(source, name, firstRow * columns, rows * columns)
-    return encodeRows(format, values.map(value => value + offset))
+    return encodeRows(format, values.map(value => value + offset), columns)
   } catch (error) {
     if (!(error instanceof ModelError) || error.code !== 'malformed') throw error
     throw new ModelError(error.code, `Tensor ${name} of ${source.location}, rows ${firstRow} to ${firstRow + rows - 1}: ${error.message}`, { ...error.data, name, firstRow, rows }, { cause: error })

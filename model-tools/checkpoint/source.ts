@@ -52,13 +52,13 @@ export async function readValues (source: TensorReader, name: string, first: num
 }
 
 /**
- * Whole rows, values [first, first + count) of a tensor, as a bundle stores them. Blocks that the checkpoint holds in this very format are
+ * Rows [firstRow, firstRow + rows) of a tensor seen as a matrix [.., columns], as a bundle stores them. Blocks that the checkpoint holds in this very format are
  * carried over bit by bit; everything else is decoded and encoded. Rejects as readValues, and as encodeRows throws.
  */
-export async function readEncoded (source: TensorReader, name: string, format: WeightFormat, first: number, count: number): Promise<EncodedRows> {
+export async function readEncoded (source: TensorReader, name: string, format: WeightFormat, columns: number, firstRow: number, rows: number): Promise<EncodedRows> {
   const dtype = requireDtype(source, name)
-  const bytes = await readBlocks(source, name, dtype, first, count)
-  return dtype.carry?.format === format ? dtype.carry.encode(bytes) : encodeRows(format, dtype.decode(bytes))
+  const bytes = await readBlocks(source, name, dtype, firstRow * columns, rows * columns)
+  return dtype.carry?.format === format ? dtype.carry.encode(bytes) : encodeRows(format, dtype.decode(bytes), columns)
 }
 
 function requireDtype (source: TensorReader, name: string): StoredDtype {

@@ -1,5 +1,6 @@
 import type { TensorEntry } from '../bundle/manifest.js'
-import { QUANT_BLOCK } from '../bundle/manifest.js'
+import { QUANT_BLOCKS } from '../bundle/manifest.js'
+import { isQuantized } from '../quantize/rows.js'
 import { type AttributeProto, encodeModel, type GraphProto, type NodeProto, type TensorProto } from './onnx-schema.js'
 
 /** Operators of this opset are used; onnxruntime 1.30 knows it. */
@@ -89,20 +90,22 @@ export class GraphBuilder {
   /** y = x W^T. x [rows, in], `entry` [out, in] of any weight format, y [rows, out]. */
   linear (x: Value, name: string, entry: GraphTensor): Value {
     const [N, K] = entry.shape
-    if (entry.scales === undefined) {
+    if (!isQuantized(entry.format) || entry.scales === undefined) {
       const stored = this.weight(name, entry)
       const W = entry.format === 'f16' ? this.cast(stored, 'f32') : stored
       return this.op('Gemm', [x, W], { transB: 1 })
     }
-    const bits = entry.format === 'q4' ? 4 : 8
-    const blocks = K / QUANT_BLOCK
-    const data = this.external(name, 'u8', [N, blocks, QUANT_BLOCK * bits / 8], entry.file, entry.offset, entry.bytes)
+    const bits = entry.format === 'q8' ? 8 : 4
+    const blockSize = QUANT_BLOCKS[entry.format]
+    const blocks = K / blockSize
+    const data = this.external(name, 'u8', [N, blocks, blockSize * bits / 8], entry.file, entry.offset, entry.bytes)
     // onnxruntime wants scales of the activations' type; the Cast is folded when the session loads.
     const scales = entry.scales32 !== undefined
       ? this.external(`${name}.scales`, 'f32', [N, blocks], entry.scales32.file, entry.scales32.offset, N * blocks * 4)
       : this.cast(this.external(`${name}.scales`, 'f16', [N, blocks], entry.file, entry.scales.offset, entry.scales.bytes), 'f32')
-    // accuracy_level 4: activations are quantised to int8 in blocks of 32, which is what makes 4-bit products memory-bound.
-    return this.contrib('MatMulNBits', [x, data, scales], { K, N, bits, block_size: QUANT_BLOCK, accuracy_level: 4 })
+    const zeros = entry.zeros === undefined ? [] : [this.external(`${name}.zeros`, 'u8', [N, entry.zeros.bytes / N], entry.file, entry.zeros.offset, entry.zeros.bytes)]
+    // accuracy_level 4: activations are quantised to int8 in blocks of the same size, which is what makes 4-bit products memory-bound.
+    return this.contrib('MatMulNBits', [x, data, scales, ...zeros], { K, N, bits, block_size: blockSize, accuracy_level: 4 })
   }
 
   /** y = x / sqrt(mean(x^2) + eps) * weight over the last dimension, in fp32 (gemma4-spec, section 3). */

@@ -4,7 +4,7 @@ import { fromHalf, toHalf } from '../float.js'
 /** Matrix rows in a block format: `data` and `scales` as TensorEntry documents them. */
 export interface QuantizedRows {
   data: Uint8Array
-  /** f16 bits, one per block of 32 values along a row. */
+  /** f16 bits, one per block of values along a row. */
   scales: Uint16Array
 }
 

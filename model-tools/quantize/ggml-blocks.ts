@@ -1,4 +1,3 @@
-import { QUANT_BLOCK } from '../bundle/manifest.js'
 import { fromHalf } from '../float.js'
 import { notFinite } from './block.js'
 import type { EncodedRows } from './rows.js'
@@ -12,6 +11,8 @@ import type { EncodedRows } from './rows.js'
  * Q4_K, 256 values in 144 bytes: d, dmin, 12 bytes of scales and minima of 6 bits for 8 groups of 32, 128 bytes of nibbles; x = nibble * d * scale - dmin * min
  * Q6_K, 256 values in 210 bytes: 128 bytes with the lower 4 bits, 64 with the upper 2, 16 signed scales of groups of 16, d; x = (level - 32) * d * scale
  */
+/** Values in a block of Q4_0 or Q8_0. */
+const BLOCK = 32
 const Q4_0_BYTES = 18
 const Q8_0_BYTES = 34
 const Q4_K_BYTES = 144
@@ -21,8 +22,8 @@ const SUPER_BLOCK = 256
 const HALF_EXPONENT = 0x7c00
 
 export function decodeQ40 (bytes: Uint8Array): Float32Array {
-  const out = new Float32Array(bytes.length / Q4_0_BYTES * QUANT_BLOCK)
-  for (let at = 0, to = 0; at < bytes.length; at += Q4_0_BYTES, to += QUANT_BLOCK) {
+  const out = new Float32Array(bytes.length / Q4_0_BYTES * BLOCK)
+  for (let at = 0, to = 0; at < bytes.length; at += Q4_0_BYTES, to += BLOCK) {
     const d = halfAt(bytes, at)
     for (let i = 0; i < 16; i++) {
       const pair = bytes[at + 2 + i]
@@ -34,10 +35,10 @@ export function decodeQ40 (bytes: Uint8Array): Float32Array {
 }
 
 export function decodeQ80 (bytes: Uint8Array): Float32Array {
-  const out = new Float32Array(bytes.length / Q8_0_BYTES * QUANT_BLOCK)
-  for (let at = 0, to = 0; at < bytes.length; at += Q8_0_BYTES, to += QUANT_BLOCK) {
+  const out = new Float32Array(bytes.length / Q8_0_BYTES * BLOCK)
+  for (let at = 0, to = 0; at < bytes.length; at += Q8_0_BYTES, to += BLOCK) {
     const d = halfAt(bytes, at)
-    for (let i = 0; i < QUANT_BLOCK; i++) out[to + i] = signed(bytes[at + 2 + i]) * d
+    for (let i = 0; i < BLOCK; i++) out[to + i] = signed(bytes[at + 2 + i]) * d
   }
   return out
 }
@@ -109,12 +110,12 @@ export function carryQ40 (bytes: Uint8Array): EncodedRows {
 /** Q8_0 as q8: the same bytes moved by 128, the same scales. Throws ModelError 'malformed' on a scale that is no number. */
 export function carryQ80 (bytes: Uint8Array): EncodedRows {
   const blocks = bytes.length / Q8_0_BYTES
-  const data = new Uint8Array(blocks * QUANT_BLOCK)
+  const data = new Uint8Array(blocks * BLOCK)
   const scales = new Uint8Array(blocks * 2)
-  for (let block = 0, at = 0, to = 0; block < blocks; block++, at += Q8_0_BYTES, to += QUANT_BLOCK) {
+  for (let block = 0, at = 0, to = 0; block < blocks; block++, at += Q8_0_BYTES, to += BLOCK) {
     carryScale(bytes, at, scales, block)
     // In two's complement, adding 128 is turning the sign bit.
-    for (let i = 0; i < QUANT_BLOCK; i++) data[to + i] = bytes[at + 2 + i] ^ 0x80
+    for (let i = 0; i < BLOCK; i++) data[to + i] = bytes[at + 2 + i] ^ 0x80
   }
   return { data, scales }
 }

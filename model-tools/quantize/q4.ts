@@ -1,8 +1,9 @@
-import { QUANT_BLOCK } from '../bundle/manifest.js'
+import { QUANT_BLOCKS } from '../bundle/manifest.js'
 import { fromHalf } from '../float.js'
 import { notFinite, storedScale, type QuantizedRows } from './block.js'
 
-const HALF_BLOCK = QUANT_BLOCK / 2
+const BLOCK = QUANT_BLOCKS.q4
+const HALF_BLOCK = BLOCK / 2
 
 /**
  * Symmetric 4-bit blocks of 32: value = (nibble - 8) * d, where d = (the value of largest magnitude, with its sign) / -8. This is
@@ -15,14 +16,14 @@ const HALF_BLOCK = QUANT_BLOCK / 2
  * @throws ModelError 'malformed' on NaN, infinity, or a block whose scale exceeds a half
  */
 export function quantizeQ4 (values: Float32Array): QuantizedRows {
-  const blocks = values.length / QUANT_BLOCK
+  const blocks = values.length / BLOCK
   const data = new Uint8Array(blocks * HALF_BLOCK)
   const scales = new Uint16Array(blocks)
   for (let block = 0; block < blocks; block++) {
-    const start = block * QUANT_BLOCK
+    const start = block * BLOCK
     let extreme = 0
     let magnitude = 0
-    for (let i = start; i < start + QUANT_BLOCK; i++) {
+    for (let i = start; i < start + BLOCK; i++) {
       const absolute = Math.abs(values[i])
       // Also true for NaN, which no comparison would find otherwise.
       if (!(absolute < Infinity)) throw notFinite()
@@ -35,7 +36,7 @@ export function quantizeQ4 (values: Float32Array): QuantizedRows {
     const inverse = scale === 0 ? 0 : 1 / scale
     scales[block] = bits
     let out = block * HALF_BLOCK
-    for (let i = start; i < start + QUANT_BLOCK; i += 2) {
+    for (let i = start; i < start + BLOCK; i += 2) {
       data[out++] = nibble(values[i] * inverse) | (nibble(values[i + 1] * inverse) << 4)
     }
   }

@@ -1,6 +1,8 @@
-import { QUANT_BLOCK } from '../bundle/manifest.js'
+import { QUANT_BLOCKS } from '../bundle/manifest.js'
 import { fromHalf } from '../float.js'
 import { notFinite, storedScale, type QuantizedRows } from './block.js'
+
+const BLOCK = QUANT_BLOCKS.q8
 
 /**
  * Symmetric 8-bit blocks of 32: value = (byte - 128) * d with d = largest magnitude / 127. This is GGUF's Q8_0 value set with the
@@ -12,13 +14,13 @@ import { notFinite, storedScale, type QuantizedRows } from './block.js'
  * @throws ModelError 'malformed' on NaN, infinity, or a block whose scale exceeds a half
  */
 export function quantizeQ8 (values: Float32Array): QuantizedRows {
-  const blocks = values.length / QUANT_BLOCK
+  const blocks = values.length / BLOCK
   const data = new Uint8Array(values.length)
   const scales = new Uint16Array(blocks)
   for (let block = 0; block < blocks; block++) {
-    const start = block * QUANT_BLOCK
+    const start = block * BLOCK
     let magnitude = 0
-    for (let i = start; i < start + QUANT_BLOCK; i++) {
+    for (let i = start; i < start + BLOCK; i++) {
       const absolute = Math.abs(values[i])
       // Also true for NaN, which no comparison would find otherwise.
       if (!(absolute < Infinity)) throw notFinite()
@@ -27,7 +29,7 @@ export function quantizeQ8 (values: Float32Array): QuantizedRows {
     const { bits, value: scale } = storedScale(magnitude / 127)
     const inverse = scale === 0 ? 0 : 1 / scale
     scales[block] = bits
-    for (let i = start; i < start + QUANT_BLOCK; i++) {
+    for (let i = start; i < start + BLOCK; i++) {
       // As in q4.ts, "| 0" is for speed alone.
       const level = Math.floor(values[i] * inverse + 0.5) | 0
       data[i] = 128 + (level < -128 ? -128 : level > 127 ? 127 : level)
@@ -41,6 +43,6 @@ export function dequantizeQ8 (data: Uint8Array, scales: Uint16Array, firstBlock:
   let to = outOffset
   for (let block = firstBlock; block < firstBlock + blocks; block++) {
     const scale = fromHalf(scales[block])
-    for (let i = block * QUANT_BLOCK; i < (block + 1) * QUANT_BLOCK; i++) out[to++] = (data[i] - 128) * scale
+    for (let i = block * BLOCK; i < (block + 1) * BLOCK; i++) out[to++] = (data[i] - 128) * scale
   }
 }

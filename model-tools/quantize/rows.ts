@@ -1,17 +1,20 @@
-import { QUANT_BLOCK, type WeightFormat } from '../bundle/manifest.js'
+import { QUANT_BLOCKS, type QuantFormat, type WeightFormat } from '../bundle/manifest.js'
 import { bytesOf, f16ToF32, f32ToF16, floats32, words16 } from '../float.js'
 import { notFinite } from './block.js'
 import { dequantizeQ4, quantizeQ4 } from './q4.js'
 import { dequantizeQ8, quantizeQ8 } from './q8.js'
+import { dequantizeU4, quantizeU4 } from './u4.js'
 
-/** Every format, best first. */
-export const WEIGHT_FORMATS: readonly WeightFormat[] = ['f32', 'f16', 'q8', 'q4']
+/** Every format, best first; the last two are equals. */
+export const WEIGHT_FORMATS: readonly WeightFormat[] = ['f32', 'f16', 'q8', 'q4', 'u4']
 
 /** A matrix [rows, in] as it lies in a bundle file. */
 export interface EncodedRows {
   data: Uint8Array
-  /** Only of q4 and q8. */
+  /** Only of quantised formats. */
   scales?: Uint8Array
+  /** Only of u4. */
+  zeros?: Uint8Array
 }
 
 /** Bytes of the data part of a tensor with this many values. */
@@ -20,27 +23,34 @@ export function dataBytes (format: WeightFormat, values: number): number {
     case 'f32': return values * 4
     case 'f16': return values * 2
     case 'q8': return values
-    case 'q4': return values / 2
+    case 'q4':
+    case 'u4': return values / 2
     default: return format satisfies never
   }
 }
 
 /** Bytes of the scales of a tensor with this many values; 0 for formats without. */
 export function scaleBytes (format: WeightFormat, values: number): number {
-  return isQuantized(format) ? values / QUANT_BLOCK * 2 : 0
+  return isQuantized(format) ? values / QUANT_BLOCKS[format] * 2 : 0
 }
 
-export function isQuantized (format: WeightFormat): boolean {
-  return format === 'q4' || format === 'q8'
+/** Bytes of the zero points of a tensor [out, in]; 0 for formats without. */
+export function zeroBytes (format: WeightFormat, [rows, columns]: number[]): number {
+  return format === 'u4' ? rows * Math.ceil(columns / QUANT_BLOCKS.u4 / 2) : 0
+}
+
+export function isQuantized (format: WeightFormat): format is QuantFormat {
+  return Object.hasOwn(QUANT_BLOCKS, format)
 }
 
 /**
  * Encodes whole rows. Rows are independent in every format, so a matrix may be encoded in slices of rows and joined.
  *
- * @param values - [rows, in]; `in` a multiple of 32 for q4 and q8
+ * @param values - [rows, columns]
+ * @param columns - a multiple of the format's block
  * @throws ModelError 'malformed' on NaN, infinity or values that the format cannot hold
  */
-export function encodeRows (format: WeightFormat, values: Float32Array): EncodedRows {
+export function encodeRows (format: WeightFormat, values: Float32Array, columns: number): EncodedRows {
   switch (format) {
     case 'f32':
       requireFinite(values)
@@ -55,6 +65,10 @@ export function encodeRows (format: WeightFormat, values: Float32Array): Encoded
     }
     case 'q8': return encoded(quantizeQ8(values))
     case 'q4': return encoded(quantizeQ4(values))
+    case 'u4': {
+      const { zeros, ...rows } = quantizeU4(values, columns)
+      return { ...encoded(rows), zeros }
+    }
     default: return format satisfies never
   }
 }
@@ -62,7 +76,7 @@ export function encodeRows (format: WeightFormat, values: Float32Array): Encoded
 /**
  * Decodes rows [firstRow, firstRow + rows) of a matrix [.., columns] into `out` from `outOffset` on. The way to look up embeddings.
  */
-export function decodeRows (format: WeightFormat, { data, scales }: EncodedRows, columns: number, firstRow: number, rows: number,
+export function decodeRows (format: WeightFormat, { data, scales, zeros }: EncodedRows, columns: number, firstRow: number, rows: number,
   out = new Float32Array(rows * columns), outOffset = 0): Float32Array {
   const first = firstRow * columns
   const count = rows * columns
@@ -76,12 +90,16 @@ export function decodeRows (format: WeightFormat, { data, scales }: EncodedRows,
       break
     case 'q8':
     case 'q4': {
-      const firstBlock = first / QUANT_BLOCK
-      const blocks = count / QUANT_BLOCK
+      const firstBlock = first / QUANT_BLOCKS[format]
+      const blocks = count / QUANT_BLOCKS[format]
       const decode = format === 'q8' ? dequantizeQ8 : dequantizeQ4
       decode(data, scaleWords(scales), firstBlock, blocks, out, outOffset)
       break
     }
+    case 'u4':
+      if (zeros == null) throw new TypeError('A u4 tensor has zero points')
+      dequantizeU4({ data, scales: scaleWords(scales), zeros }, columns, firstRow, rows, out, outOffset)
+      break
     default: return format satisfies never
   }
   return out

@@ -5,7 +5,7 @@ import { writeAtomically } from '../bundle/atomic-file.js'
 import type { FileDigest } from '../bundle/file-hash.js'
 import { canonicalJson } from '../bundle/canonical-json.js'
 import { DEFAULT_BLOCK_EXPERTS } from '../bundle/conversion.js'
-import { planConversion } from '../bundle/conversion-plan.js'
+import { defaultQuant, planConversion } from '../bundle/conversion-plan.js'
 import { isDiskFull } from '../bundle/disk-space.js'
 import { joinDrafter } from '../checkpoint/joined.js'
 import type { BundleManifest, WeightFormat } from '../bundle/manifest.js'
@@ -39,7 +39,7 @@ export interface SynthesisOptions {
   layers?: number
   /** A checkpoint as it is published, in BF16; a GGUF file as llama.cpp quantises it to Q4_0; or a bundle at once. */
   format: SynthesisFormat
-  /** Of a bundle. @default 'q4' */
+  /** Of a bundle. @default 'u4', or 'q4' where its blocks do not divide the shape */
   quant?: WeightFormat
   /** Experts a block of a bundle. @default 16, or all if there are fewer */
   blockExperts?: number
@@ -68,7 +68,8 @@ interface Work {
 
 /** Of the bundle's quantised formats; the tokens' embedding is never below 8 bits. */
 const BUNDLE_DTYPES: Record<WeightFormat, { matrices: string, embedding: string }> = {
-  f32: { matrices: 'F32', embedding: 'F32' }, f16: { matrices: 'F16', embedding: 'F16' }, q8: { matrices: 'Q8_0', embedding: 'Q8_0' }, q4: { matrices: 'Q4_0', embedding: 'Q8_0' }
+  f32: { matrices: 'F32', embedding: 'F32' }, f16: { matrices: 'F16', embedding: 'F16' }, q8: { matrices: 'Q8_0', embedding: 'Q8_0' }, q4: { matrices: 'Q4_0', embedding: 'Q8_0' },
+  u4: { matrices: 'BF16', embedding: 'Q8_0' }
 }
 
 /** Files of a bundle in hand at once: while one reaches the disk, the other is made. */
@@ -175,13 +176,19 @@ function planGguf (options: SynthesisOptions): Work {
   }
 }
 
+function defaultQuantOf ({ shape, layers }: SynthesisOptions): WeightFormat {
+  const source = new SyntheticSource({ shape, layers }, () => 'F32')
+  return defaultQuant(source, source.architecture, source.config)
+}
+
 /** Q6_K has blocks of 256; where they do not divide the hidden size, llama.cpp takes Q8_0. */
 function ggufEmbedding ({ shape, layers }: SynthesisOptions): string {
   return new SyntheticSource({ shape, layers }, () => 'F32').config.hiddenSize % 256 === 0 ? 'Q6_K' : 'Q8_0'
 }
 
 function planBundle (options: SynthesisOptions): Work {
-  const { out, quant = 'q4', signal } = options
+  const { out, signal } = options
+  const quant = options.quant ?? defaultQuantOf(options)
   const dtypes = dtypesOf(BUNDLE_DTYPES[quant])
   const source = new SyntheticSource(options, dtypes, signal)
   const { config } = source

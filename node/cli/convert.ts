@@ -24,13 +24,15 @@ mean what they mean to those tools.
 Parts: --layers, --experts and --no-client write a part of the bundle. Its manifest holds the digests of the whole, so everything is read
 and encoded all the same, unless --manifest names the manifest.json of that bundle: then only the part is read, and checked against it.
 
+u4 has the error of q4 in a sixth less memory, which is a sixth more speed. q4 takes the blocks of a Q4_0 file over as they are.
+
 A conversion that was broken off, even by kill -9, goes on when the same command is run again.`
 
 export function convertCommand (): Command {
-  const convert = command('convert', 'Turn a checkpoint into a bundle that peers and clients load.', 'moeswarm convert hf:google/gemma-4-26B-A4B --out ./gemma-4-26b-a4b.bundle --quant q4')
+  const convert = command('convert', 'Turn a checkpoint into a bundle that peers and clients load.', 'moeswarm convert hf:google/gemma-4-26B-A4B --out ./gemma-4-26b-a4b.bundle')
     .argument('<checkpoint>', 'directory with config.json, tokenizer.json and *.safetensors, a .gguf file, or hf:owner/name[@revision]')
     .requiredOption('--out <bundle dir>', 'where the bundle is written; a broken-off conversion goes on from where it was')
-    .addOption(new Option('--quant <format>', 'how weights are stored: 4 or 8 bits in blocks of 32, half or full precision (default: q4, or that of --manifest)').choices(['q4', 'q8', 'f16', 'f32']))
+    .addOption(new Option('--quant <format>', 'how weights are stored: 4 bits (u4 in blocks of 64, q4 in blocks of 32), 8 bits, half or full precision (default: that of --manifest, else u4; q4 for a .gguf of Q4_0)').choices(['u4', 'q4', 'q8', 'f16', 'f32']))
     .option('--block-experts <n>', 'experts in a block, the unit that peers host (default: 16, or that of --manifest)', parse.count(1))
     .option('--layers <ranges>', 'write the experts of these layers only, such as 0-3,7, or none')
     .option('--experts <ranges>', 'write these experts of each layer only, whole blocks such as 0-15')

@@ -117,7 +117,8 @@ export class ExpertSessions {
 function firstRows (entry: TensorEntry): TensorEntry {
   const [rows, columns] = entry.shape
   const first = Math.min(rows, PROBE_MATRIX_ROWS)
-  return { ...entry, shape: [first, columns], bytes: entry.bytes / rows * first, scales: { offset: entry.scales!.offset, bytes: entry.scales!.bytes / rows * first } }
+  const part = <Part extends { bytes: number }>(whole: Part): Part => ({ ...whole, bytes: whole.bytes / rows * first })
+  return { ...part(entry), shape: [first, columns], scales: part(entry.scales!), ...entry.zeros === undefined ? {} : { zeros: part(entry.zeros) } }
 }
 
 function pattern (rows: number, columns: number): ReturnType<typeof f32Tensor> {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism, freemem } from 'node:os'
-import { type BlockEntry, type Bundle, isQuantized, QUANT_BLOCK, type TensorEntry } from '../../model-tools/index.js'
+import { type BlockEntry, type Bundle, isQuantized, QUANT_BLOCKS, type TensorEntry } from '../../model-tools/index.js'
 import { mayDropScales } from './expert-session.js'
 
 /** What a session takes beside its weights (nodes, plans, allocator slack), and what a worker takes without any. Measured, see docs/hosting.md. */
@@ -25,11 +25,11 @@ export function hostBaseBytes (threads = availableParallelism()): number {
 }
 
 /** Of a matrix as onnxruntime keeps it: packed, in anonymous memory; what it packed from is unmapped. */
-function packedBytes ({ format, shape: [rows, columns] }: TensorEntry): number {
+function packedBytes ({ format, shape: [rows, columns], zeros }: TensorEntry): number {
   const values = rows * columns
   if (!isQuantized(format)) return values * 4 // f16 products are computed in f32
   const kept = PACKED_BLOCK_BYTES + (mayDropScales() ? 0 : 4)
-  return (format === 'q4' ? values / 2 : values) + values / QUANT_BLOCK * kept
+  return (format === 'q8' ? values : values / 2) + values / QUANT_BLOCKS[format] * kept + (zeros?.bytes ?? 0)
 }
 
 export interface ResidentMemory {

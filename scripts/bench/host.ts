@@ -10,7 +10,7 @@ import { Bundle, formatBytes, synthesize, type WeightFormat } from '../../model-
 import type { ExpertBatch } from '../../swarm/index.js'
 import { shownSpread, type Spread, spread } from './figures.js'
 
-// npm run bench:host -- [--layers 8] [--quant q4] [--threads n] [--model DIR]: what hosting whole layers of the 26B shape takes: bytes, resident memory,
+// npm run bench:host -- [--layers 8] [--quant u4] [--threads n] [--model DIR]: what hosting whole layers of the 26B shape takes: bytes, resident memory,
 // a start with the files out of memory and a second one, each in a process of its own; and a decoding step's experts.
 
 const ROUNDS = 200
@@ -35,7 +35,7 @@ interface Start {
 const { values: options } = parseArgs({
   options: {
     layers: { type: 'string', default: '8' },
-    quant: { type: 'string', default: 'q4' },
+    quant: { type: 'string', default: 'u4' },
     threads: { type: 'string', default: String(cpus().length) },
     model: { type: 'string' },
     start: { type: 'string' },

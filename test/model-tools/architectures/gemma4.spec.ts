@@ -6,6 +6,7 @@ import { architectureOfCheckpoint } from '../../../model-tools/architectures/ind
 import { LAYER_TENSORS } from '../../../model-tools/architectures/tensors.js'
 import { expertTensors } from '../../../model-tools/bundle/conversion-plan.js'
 import type { LayerType, WeightFormat } from '../../../model-tools/bundle/manifest.js'
+import { WEIGHT_FORMATS } from '../../../model-tools/quantize/rows.js'
 import { DEMO_MODEL, modelError } from '../fixtures.js'
 
 type Json = Record<string, unknown>
@@ -163,10 +164,11 @@ describe('architectures/gemma4', () => {
   it('chooses formats by quant', () => {
     const config = gemma4.parseConfig(RELEASE, GENERATION)
     const expected: Record<WeightFormat, { embedding: WeightFormat, matrices: WeightFormat }> = {
-      f32: { embedding: 'f32', matrices: 'f32' }, f16: { embedding: 'f16', matrices: 'f16' }, q8: { embedding: 'q8', matrices: 'q8' }, q4: { embedding: 'q8', matrices: 'q4' }
+      f32: { embedding: 'f32', matrices: 'f32' }, f16: { embedding: 'f16', matrices: 'f16' }, q8: { embedding: 'q8', matrices: 'q8' }, q4: { embedding: 'q8', matrices: 'q4' },
+      u4: { embedding: 'q8', matrices: 'u4' }
     }
     const matrices = ['qkv', 'o', 'dense_gate_up', 'dense_down']
-    for (const quant of ['f32', 'f16', 'q8', 'q4'] as const) {
+    for (const quant of WEIGHT_FORMATS) {
       const formats = new Map(gemma4.clientTensors(config, quant).map(({ name, format }) => [name, format]))
       assert.equal(formats.get('embedding'), expected[quant].embedding)
       assert.equal(formats.get('final_norm'), 'f32')

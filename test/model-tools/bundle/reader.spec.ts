@@ -214,6 +214,24 @@ describe('bundle/reader', () => {
       await assert.rejects(Bundle.open(await withManifest(canonicalJson(forged))), modelError('malformed', 'manifest.json', says))
     })
   }
+
+  it('refuses a u4 manifest whose zero points are missing, of the wrong size, misplaced or where none belong', async () => {
+    const dir = temporary.sub('u4')
+    await convertCheckpoint({ checkpoint: DEMO_MODEL, out: dir, quant: 'u4', layers: 'none' })
+    const text = await readFile(join(dir, 'manifest.json'), 'utf8')
+    const { zeros } = (await Bundle.open(dir)).tensor(qkv)
+    // 256 rows of three blocks of 64, two nibbles a byte.
+    assert.equal(zeros?.bytes, 256 * 2)
+    const refused: Array<[(forged: Forged) => void, string]> = [
+      [set(`tensors/${qkv}/zeros`, undefined), '"zeros"'], [set(`tensors/${qkv}/zeros/bytes`, 384), '"bytes" is 384'], [set(`tensors/${qkv}/zeros/offset`, 100), '"offset" is 100'],
+      [set(`tensors/${qkv}/zeros/offset`, 4096 * 1000), 'reaches past'], [set(`tensors/${qkv}/zeros/offset`, 0), 'overlaps'], [set('tensors/embedding/zeros', zeros), '"zeros"']
+    ]
+    for (const [forge, says] of refused) {
+      const forged = JSON.parse(text) as Forged
+      forge(forged)
+      await assert.rejects(Bundle.open(await withManifest(canonicalJson(forged))), modelError('malformed', 'manifest.json', says))
+    }
+  })
 })
 
 describe('bundle/canonical-json', () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { Bundle } from '../../../model-tools/bundle/reader.js'
 import { convertCheckpoint, type ConversionProgress } from '../../../model-tools/bundle/writer.js'
 import { floats32 } from '../../../model-tools/float.js'
-import { decodeRows } from '../../../model-tools/quantize/rows.js'
+import { decodeRows, WEIGHT_FORMATS } from '../../../model-tools/quantize/rows.js'
 import { changedCheckpoint, contents, DEMO_MODEL, modelError, readSafetensors, temporaryDirectory, type RawTensor } from '../fixtures.js'
 
 const PREFIX = 'model.language_model.'
@@ -253,15 +253,18 @@ describe('bundle/writer, unusable checkpoints', () => {
   it('names a tensor with NaN, infinity or a dtype of integers', async () => {
     const down = `${PREFIX}layers.4.experts.down_proj`
     const put = (low: number, high: number) => (all: Map<string, RawTensor>): void => { (all.get(down) as RawTensor).data.set([low, high], 2 * (192 * 64 * 30 + 64 * 7)) }
-    for (const quant of ['q4', 'q8', 'f16', 'f32'] as const) {
+    for (const quant of WEIGHT_FORMATS) {
       await refuse({ tensors: put(0xc0, 0x7f) }, ['malformed', down, 'rows 5760 to 5951', 'NaN'], { quant })
     }
     await refuse({ tensors: put(0x80, 0xff) }, ['malformed', down], { quant: 'f32' })
     await refuse({ tensors: all => { (all.get(`${PREFIX}norm.weight`) as RawTensor).dtype = 'I16' } }, ['unsupported', `${PREFIX}norm.weight`, 'I16'])
   })
 
-  it('names a size that blocks of 32 do not divide', async () => {
-    await refuse({ config: config => { config.text_config.moe_intermediate_size = 40 } }, ['unsupported', 'expert intermediate size of 40', '--quant f16'])
+  it('names a size that blocks do not divide, and a format that takes it', async () => {
+    const intermediate = (size: number): Parameters<typeof refuse>[0] => ({ config: config => { config.text_config.moe_intermediate_size = size } })
+    await refuse(intermediate(40), ['unsupported', 'expert intermediate size of 40', '--quant f16'])
+    await refuse(intermediate(40), ['unsupported', 'multiple of 64', '--quant f16'], { quant: 'u4' })
+    await refuse(intermediate(96), ['unsupported', 'expert intermediate size of 96', 'multiple of 64', '--quant q4 or q8'], { quant: 'u4' })
   })
 
   it('names the possible sizes of blocks', async () => {

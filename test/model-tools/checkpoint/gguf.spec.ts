@@ -80,17 +80,18 @@ describe('checkpoint/gguf', () => {
       for (const name of ['embed_tokens.weight', 'layers.1.self_attn.k_proj.weight', 'layers.5.experts.gate_up_proj', 'layers.4.mlp.down_proj.weight']) {
         const tensor = source.tensors.get(`model.language_model.${name}`) ?? assert.fail(name)
         const count = valuesOf(tensor)
-        const carried = await readEncoded(source, tensor.name, 'q8', 0, count)
-        const quantised = encodeRows('q8', await readValues(original, tensor.name, 0, count))
+        const columns = tensor.shape.at(-1)!
+        const carried = await readEncoded(source, tensor.name, 'q8', columns, 0, count / columns)
+        const quantised = encodeRows('q8', await readValues(original, tensor.name, 0, count), columns)
         assert.deepEqual(Buffer.from(carried.data), Buffer.from(quantised.data), name)
         assert.deepEqual(Buffer.from(carried.scales ?? []), Buffer.from(quantised.scales ?? [1]), name)
       }
     })
   })
 
-  for (const [dtype, quant] of [['F32', 'f32'], ['BF16', 'q4'], ['Q8_0', 'q8']] as const) {
+  for (const [dtype, quant] of [['F32', 'f32'], ['BF16', 'q4'], ['BF16', 'u4'], ['Q8_0', 'q8']] as const) {
     it(`converts ${dtype} to the weights that the safetensors form gives in ${quant}`, async () => {
-      const checkpoint = join(temporary.path, `whole-${dtype}.gguf`)
+      const checkpoint = join(temporary.path, `whole-${dtype}-${quant}.gguf`)
       await writeDemoGguf(checkpoint, { dtype })
       const [own, expected] = await Promise.all([checkpoint, DEMO_MODEL].map(async path => convertCheckpoint({ checkpoint: path, out: temporary.sub('bundle'), quant, threads: 1 })))
       // The text files say the same in other words; everything else is one and the same, so a run cannot differ.

@@ -105,7 +105,7 @@ describe('synth', () => {
       await source.close()
     }
     const bundle = await convertCheckpoint({ checkpoint: path, out: temporary.sub('bundle'), threads: 1 })
-    const direct = await Bundle.open(await make({ format: 'bundle', seed: 3 }))
+    const direct = await Bundle.open(await make({ format: 'bundle', quant: 'q4', seed: 3 }))
     // The same streams in the same block formats: the way through a file and the direct one must meet.
     assert.equal(bundle.id, direct.id)
     await direct.verify()
