@@ -15,11 +15,18 @@ export function parseAddress (address: string, use: string): Multiaddr {
   }
 }
 
+export interface JoinOptions {
+  signal?: AbortSignal
+  onEvent?: OnSwarmEvent
+  /** With a pre-shared key. */
+  privately: boolean
+}
+
 /**
  * Dials every address and waits until somebody is in the routing table.
  * Throws SwarmError 'unreachable' when none answers, 'no-peers' when nobody who answers takes part in the DHT, 'aborted'.
  */
-export async function joinSwarm (libp2p: Libp2p<SwarmServices>, addresses: Multiaddr[], signal: AbortSignal | undefined, onEvent: OnSwarmEvent): Promise<void> {
+export async function joinSwarm (libp2p: Libp2p<SwarmServices>, addresses: Multiaddr[], { signal, onEvent = () => {}, privately }: JoinOptions): Promise<void> {
   const others = addresses.filter(address => !namesPeer(address, libp2p.peerId))
   if (others.length === 0) return
   const names = others.map(String)
@@ -31,7 +38,7 @@ export async function joinSwarm (libp2p: Libp2p<SwarmServices>, addresses: Multi
   if (signal?.aborted === true) throw new SwarmError('aborted', 'Joining the swarm was cancelled.', {})
   const failures = results.flatMap((result, at) => result.status === 'rejected' ? [{ address: names[at], error: result.reason as unknown }] : [])
   if (failures.length === others.length) {
-    throw new SwarmError('unreachable', `No bootstrap address answers (${names.join(', ')}): check that a peer runs there and that the address is right.`,
+    throw new SwarmError('unreachable', `No bootstrap address answers (${names.join(', ')}): check that a peer runs there and that the address is right${privately ? ', and that its swarm key is ours' : '; a private swarm answers only with its --swarm-key'}.`,
       { addresses: names }, { cause: failures[0].error })
   }
   for (const { address, error } of failures) {

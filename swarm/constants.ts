@@ -1,4 +1,4 @@
-/* Every number of the swarm: unit in the name, reason in the comment. */
+/* Every number of the swarm: unit in the name, reason in the comment. What a stranger may cost a host is in limits.ts. */
 
 const KiB = 1024
 const MiB = 1024 * KiB
@@ -25,10 +25,6 @@ export const STREAM_READ_BUFFER_BYTES = 4 * MiB
 export const CONNECTION_PING_INTERVAL_MS = 5_000
 export const CONNECTION_PING_TIMEOUT_MIN_MS = 2_000
 export const CONNECTION_PING_TIMEOUT_MAX_MS = 5_000
-export const MAX_CONNECTIONS = 300
-/** Per remote host and second: libp2p's 5 turns away peers that share a machine or a NAT. */
-export const INBOUND_CONNECTIONS_PER_SECOND = 200
-export const MAX_PENDING_INBOUND_CONNECTIONS = 100
 export const RECONNECT_RETRIES = 10
 export const RECONNECT_INTERVAL_MS = 200
 export const DIAL_TIMEOUT_MS = 5_000
@@ -118,8 +114,6 @@ export const MAX_REQUEST_TOKENS = 1_024
 export const MAX_EXPERTS_PER_TOKEN = 256
 /** Requests of one stream that are being served; more are told to come back. */
 export const MAX_IN_FLIGHT = 64
-/** Of all streams together: decoded requests and their replies in memory. */
-export const MAX_BYTES_IN_FLIGHT = 256 * MiB
 /** One for the client, one spare while a broken one is being noticed. */
 export const MAX_STREAMS_PER_CONNECTION = 2
 /** Bytes that wait for a slow reader before its stream is cut. */

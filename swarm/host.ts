@@ -4,16 +4,23 @@ import { yamux } from '@chainsafe/libp2p-yamux'
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import { identify, type Identify } from '@libp2p/identify'
 import type { Libp2p, PrivateKey } from '@libp2p/interface'
-import { kadDHT, passthroughMapper, type KadDHT } from '@libp2p/kad-dht'
+import { passthroughMapper, type KadDHT } from '@libp2p/kad-dht'
+import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { ping, type Ping } from '@libp2p/ping'
+import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
 import { createLibp2p } from 'libp2p'
 import { coalesced } from './coalesce.js'
 import { joinSwarm, parseAddress } from './bootstrap.js'
-import * as limits from './constants.js'
+import { ConnectionGate, type AccessLists } from './connection-gate.js'
+import * as constants from './constants.js'
+import { BoundedDatastore } from './dht/bounded-datastore.js'
+import { guardedDht } from './dht/guarded-dht.js'
 import { SwarmError } from './errors.js'
 import type { OnSwarmEvent } from './events.js'
 import { loadOrCreateKey } from './key-file.js'
+import { newGuardCounters, peerLimits, type GuardCounters, type PeerLimits } from './limits.js'
+import { isSwarmKey } from './swarm-key.js'
 
 export interface SwarmServices extends Record<string, unknown> {
   dht: KadDHT
@@ -21,7 +28,7 @@ export interface SwarmServices extends Record<string, unknown> {
   identify: Identify
 }
 
-export interface SwarmHostInit {
+export interface SwarmHostInit extends AccessLists {
   /** Identity of this host. Without it and without `keyFile` a fresh one, for as long as the process lives. */
   privateKey?: PrivateKey
   /** Where the identity is kept; created (0600) when it does not exist. */
@@ -34,6 +41,10 @@ export interface SwarmHostInit {
   bootstrap?: string[]
   /** Whether this host keeps records for others ('server') or only asks ('client'). */
   dht: 'server' | 'client'
+  /** Pre-shared key of a private swarm, as `createSwarmKey` makes it: without it nobody gets beyond the TCP connection. @default an open swarm */
+  swarmKey?: string
+  /** What strangers may cost this host, where it differs from DEFAULT_PEER_LIMITS. */
+  limits?: Partial<PeerLimits>
   signal?: AbortSignal
   onEvent?: OnSwarmEvent
 }
@@ -45,13 +56,18 @@ export interface SwarmHost {
   readonly peerId: string
   /** Where others can dial this host, each ending in /p2p/<peer id>. */
   readonly addresses: string[]
+  readonly limits: Readonly<PeerLimits>
+  /** Since the start. */
+  readonly counters: GuardCounters
+  /** Decides who may connect. */
+  readonly gate: ConnectionGate
   stop: () => Promise<void>
 }
 
 /**
  * Starts a host and joins the swarm: returns once it listens and, when bootstrap addresses are given, has a usable routing table.
  * Throws SwarmError 'port-in-use', 'cannot-listen', 'bad-address', 'bad-key-file', 'unreachable' (no bootstrap address answered),
- * 'no-peers' (they answered, but not as a DHT) or 'aborted'.
+ * 'no-peers' (they answered, but not as a DHT), 'bad-argument' (a limit, a list or the swarm key) or 'aborted'.
  */
 export async function createSwarmHost (init: SwarmHostInit): Promise<SwarmHost> {
   const listen = init.listen ?? (init.dht === 'server' ? ['/ip4/127.0.0.1/tcp/0'] : [])
@@ -59,7 +75,10 @@ export async function createSwarmHost (init: SwarmHostInit): Promise<SwarmHost> 
   for (const address of init.announce ?? []) parseAddress(address, 'announce')
   const bootstrap = (init.bootstrap ?? []).map(address => parseAddress(address, 'dial'))
   const privateKey = init.privateKey ?? (init.keyFile != null ? await loadOrCreateKey(init.keyFile) : await generateKeyPair('Ed25519'))
-  const libp2p = await createLibp2p<SwarmServices>({ ...libp2pOptions(privateKey, { listen, announce: init.announce }, init.dht), start: false })
+  const limits = peerLimits(init.limits)
+  const counters = newGuardCounters()
+  const gate: ConnectionGate = new ConnectionGate(limits, init, counters.connections, () => libp2p.getConnections())
+  const libp2p = await createLibp2p<SwarmServices>({ ...libp2pOptions({ ...init, privateKey, listen, limits, counters, gate }), start: false })
   try {
     await libp2p.start()
   } catch (error) {
@@ -68,7 +87,7 @@ export async function createSwarmHost (init: SwarmHostInit): Promise<SwarmHost> 
   }
   await tellOwnAddresses(libp2p)
   try {
-    await joinSwarm(libp2p, bootstrap, init.signal, init.onEvent ?? (() => {}))
+    await joinSwarm(libp2p, bootstrap, { signal: init.signal, onEvent: init.onEvent, privately: init.swarmKey != null })
   } catch (error) {
     await libp2p.stop()
     throw error
@@ -78,6 +97,9 @@ export async function createSwarmHost (init: SwarmHostInit): Promise<SwarmHost> 
     privateKey,
     peerId: libp2p.peerId.toString(),
     get addresses () { return libp2p.getMultiaddrs().map(String) },
+    limits,
+    counters,
+    gate,
     stop: async () => { await libp2p.stop() }
   }
 }
@@ -92,52 +114,68 @@ async function tellOwnAddresses (libp2p: Libp2p<SwarmServices>): Promise<void> {
   await libp2p.peerStore.patch(libp2p.peerId, { multiaddrs })
 }
 
+interface OptionsInit extends Pick<SwarmHostInit, 'announce' | 'dht' | 'swarmKey'> {
+  privateKey: PrivateKey
+  listen: string[]
+  limits: PeerLimits
+  counters: GuardCounters
+  gate: ConnectionGate
+}
+
 /** The one choice of transports, muxer, DHT and connection limits. */
-function libp2pOptions (privateKey: PrivateKey, addresses: { listen: string[], announce?: string[] }, dht: 'server' | 'client'): Parameters<typeof createLibp2p<SwarmServices>>[0] {
+function libp2pOptions ({ privateKey, listen, announce, dht, swarmKey, limits, counters, gate }: OptionsInit): Parameters<typeof createLibp2p<SwarmServices>>[0] {
+  if (swarmKey != null && !isSwarmKey(swarmKey)) throw new SwarmError('bad-argument', 'The swarm key is not one that `moeswarm swarm-key` makes.', { argument: 'swarmKey' })
   return {
     privateKey,
-    addresses,
+    datastore: new BoundedDatastore(limits, counters.dht, peerIdFromPrivateKey(privateKey).toString()),
+    connectionGater: gate,
+    ...swarmKey == null ? {} : { connectionProtector: preSharedKey({ psk: Buffer.from(swarmKey) }) },
+    addresses: { listen, announce },
     transports: [tcp()],
     connectionEncrypters: [coalesced(noise())],
     streamMuxers: [yamux({
+      maxInboundStreams: limits.maxStreamsPerConnection,
       streamOptions: {
-        initialStreamWindowSize: limits.STREAM_INITIAL_WINDOW_BYTES,
-        maxStreamWindowSize: limits.STREAM_MAX_WINDOW_BYTES,
-        maxReadBufferLength: limits.STREAM_READ_BUFFER_BYTES
+        initialStreamWindowSize: constants.STREAM_INITIAL_WINDOW_BYTES,
+        maxStreamWindowSize: constants.STREAM_MAX_WINDOW_BYTES,
+        maxReadBufferLength: constants.STREAM_READ_BUFFER_BYTES
       }
     })],
     connectionMonitor: {
-      pingInterval: limits.CONNECTION_PING_INTERVAL_MS,
-      pingTimeout: { minTimeout: limits.CONNECTION_PING_TIMEOUT_MIN_MS, maxTimeout: limits.CONNECTION_PING_TIMEOUT_MAX_MS }
+      pingInterval: constants.CONNECTION_PING_INTERVAL_MS,
+      pingTimeout: { minTimeout: constants.CONNECTION_PING_TIMEOUT_MIN_MS, maxTimeout: constants.CONNECTION_PING_TIMEOUT_MAX_MS }
     },
     connectionManager: {
-      maxConnections: limits.MAX_CONNECTIONS,
-      inboundConnectionThreshold: limits.INBOUND_CONNECTIONS_PER_SECOND,
-      maxIncomingPendingConnections: limits.MAX_PENDING_INBOUND_CONNECTIONS,
-      reconnectRetries: limits.RECONNECT_RETRIES,
-      reconnectRetryInterval: limits.RECONNECT_INTERVAL_MS
+      // The gate decides, and counts, who comes in. What this dials beyond that, libp2p closes by itself when it is not used.
+      maxConnections: limits.maxConnections * 2,
+      inboundConnectionThreshold: Number.MAX_SAFE_INTEGER,
+      maxIncomingPendingConnections: limits.maxPendingConnections + 1,
+      inboundUpgradeTimeout: limits.handshakeTimeoutMs,
+      inboundStreamProtocolNegotiationTimeout: limits.handshakeTimeoutMs,
+      reconnectRetries: constants.RECONNECT_RETRIES,
+      reconnectRetryInterval: constants.RECONNECT_INTERVAL_MS
     },
     services: {
       identify: identify(),
       ping: ping(),
-      dht: kadDHT({
-        protocol: limits.KAD_PROTOCOL,
+      dht: guardedDht({
+        protocol: constants.KAD_PROTOCOL,
         clientMode: dht === 'client',
         // The default drops private addresses, and with them every swarm on a LAN or on one machine.
         peerInfoMapper: passthroughMapper,
-        kBucketSize: limits.KAD_BUCKET_SIZE,
-        alpha: limits.KAD_ALPHA,
-        disjointPaths: limits.KAD_DISJOINT_PATHS,
-        initialQuerySelfInterval: limits.KAD_INITIAL_SELF_QUERY_MS,
-        querySelfInterval: limits.KAD_SELF_QUERY_INTERVAL_MS,
+        kBucketSize: constants.KAD_BUCKET_SIZE,
+        alpha: constants.KAD_ALPHA,
+        disjointPaths: constants.KAD_DISJOINT_PATHS,
+        initialQuerySelfInterval: constants.KAD_INITIAL_SELF_QUERY_MS,
+        querySelfInterval: constants.KAD_SELF_QUERY_INTERVAL_MS,
         // The first host of a swarm is alone: its queries end at once instead of waiting for company.
         allowQueryWithZeroPeers: true,
         reprovide: {
-          validity: limits.PROVIDER_RECORD_VALIDITY_MS,
-          threshold: limits.PROVIDER_RECORD_RENEWAL_MS,
-          interval: limits.PROVIDER_RECORD_CHECK_MS
+          validity: constants.PROVIDER_RECORD_VALIDITY_MS,
+          threshold: constants.PROVIDER_RECORD_RENEWAL_MS,
+          interval: constants.PROVIDER_RECORD_CHECK_MS
         }
-      })
+      }, limits, counters.dht)
     }
   }
 }

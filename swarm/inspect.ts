@@ -6,6 +6,7 @@ import * as limits from './constants.js'
 import { coverageMap, type CoverageCell } from './directory/coverage.js'
 import { fetchManifest } from './directory/manifest-protocol.js'
 import { layerKey, modelKey } from './dht/keys.js'
+import { rememberAddresses } from './dht/addresses.js'
 import { findProviders } from './dht/providers.js'
 import { querySignal } from './dht/query-signal.js'
 import { routingBuckets, type RoutingBucket } from './dht/routing-table.js'
@@ -130,7 +131,7 @@ export class SwarmInspector {
     const { libp2p } = this.#host
     const peer: InspectedPeer = { peerId: id.toString(), addresses: [...new Set(multiaddrs.map(String))] }
     try {
-      if (multiaddrs.length > 0) await libp2p.peerStore.merge(id, { multiaddrs })
+      await rememberAddresses(libp2p.peerStore, id, multiaddrs)
       const limit = withTimeout(signal, limits.MANIFEST_FETCH_TIMEOUT_MS)
       const { blocks, version, capacity, load, issuedAtMs, ...manifest } = await fetchManifest(libp2p, id, 0, limit)
       if (manifest.modelId !== modelId) return { ...peer, failure: 'wrong-model' }

@@ -6,7 +6,7 @@ import { checkModelId, layerKey, modelKey } from './dht/keys.js'
 import { asSwarmError, SwarmError } from './errors.js'
 import type { OnSwarmEvent } from './events.js'
 import { checkBlocks, HostedExperts } from './expert/hosted.js'
-import { ExpertService, type ServiceCounters } from './expert/service.js'
+import { ExpertService, type ServiceCounters, type ServiceLoad } from './expert/service.js'
 import type { SwarmHost } from './host.js'
 import type { ExpertCompute, HostedBlock, WireDtype } from './interface.js'
 
@@ -33,6 +33,8 @@ export interface ServeExpertsInit {
 export interface ServingPeer {
   /** Since the start. */
   readonly counters: Readonly<ServiceCounters>
+  /** What clients take at the moment. */
+  readonly load: ServiceLoad
   /**
    * Serves these blocks instead from now on, and says so: returns when their provider records are on the DHT. Clients see it with their next
    * manifest; until then they get 'not-hosted' for what fell away and ask a replica. Throws SwarmError 'bad-argument' like `serveExperts`.
@@ -47,17 +49,20 @@ export interface ServingPeer {
  * Throws SwarmError 'bad-argument' when a block lies outside of the model.
  */
 export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer> {
-  const { host: { libp2p, privateKey }, modelId, hiddenSize, experts, layers, blocks, compute, version } = init
+  const { host: { libp2p, privateKey, limits: peerLimits, counters: guard, gate }, modelId, hiddenSize, experts, layers, blocks, compute, version } = init
   checkModelId(modelId)
   checkOwnBlocks(blocks, experts, layers)
   const wires = init.wires ?? ['fp32', 'fp16', 'int8']
   const onEvent = init.onEvent ?? (() => {})
   let hosted = blocks
-  const service = new ExpertService({ libp2p, modelId, hiddenSize, experts, layers, blocks, wires, compute, onEvent })
+  const service = new ExpertService({ libp2p, modelId, hiddenSize, experts, layers, blocks, wires, compute, limits: peerLimits, onEvent })
+  gate.lastServedMs = peerId => service.lastServedMs(peerId)
   const ttlMs = (init.manifestIntervalMs ?? limits.MANIFEST_INTERVAL_MS) * limits.MANIFEST_MISSES
   const manifest = new ManifestServer({
     libp2p,
     privateKey,
+    perSecondPerPeer: peerLimits.manifestsPerSecondPerPeer,
+    onRefused: () => { guard.manifestsRefused++ },
     manifest: { modelId, wires, version, ttlMs },
     current: () => ({ blocks: hosted, load: compute.load, capacity: compute.capacity })
   })
@@ -68,6 +73,7 @@ export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer
   await announcer.start()
   return {
     get counters () { return service.counters },
+    get load () { return service.load },
     setBlocks: async next => {
       checkOwnBlocks(next, experts, layers)
       hosted = next

@@ -93,9 +93,9 @@ export interface BlocksConnection {
 export interface ServeBlocksInit {
   host: SwarmHost
   source: BlockSource
-  /** Sent to one peer, at least BLOCKS_FRAME_BYTES. @default BLOCKS_PEER_BYTES_PER_SECOND */
+  /** Sent to one peer, at least BLOCKS_FRAME_BYTES. @default the host's limit */
   peerBytesPerSecond?: number
-  /** Sent to all peers together, at least BLOCKS_FRAME_BYTES. @default BLOCKS_TOTAL_BYTES_PER_SECOND */
+  /** Sent to all peers together, at least BLOCKS_FRAME_BYTES. @default the host's limit */
   totalBytesPerSecond?: number
   onEvent?: OnSwarmEvent
 }

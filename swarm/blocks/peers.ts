@@ -2,6 +2,7 @@ import type { Libp2p, PeerId, PeerInfo } from '@libp2p/interface'
 import * as limits from '../constants.js'
 import { watchNeighbours } from '../directory/neighbours.js'
 import { blocksKey } from '../dht/keys.js'
+import { rememberAddresses } from '../dht/addresses.js'
 import { findProviders } from '../dht/providers.js'
 import { querySignal } from '../dht/query-signal.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
@@ -103,7 +104,7 @@ export class BlockPeers {
   async #found ({ id, multiaddrs }: PeerInfo): Promise<void> {
     const { libp2p } = this.#init
     if (id.equals(libp2p.peerId)) return
-    if (multiaddrs.length > 0) await libp2p.peerStore.merge(id, { multiaddrs })
+    await rememberAddresses(libp2p.peerStore, id, multiaddrs)
     this.#consider(id)
   }
 

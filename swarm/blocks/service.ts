@@ -62,11 +62,11 @@ export class BlockService {
  * Throws SwarmError 'bad-argument'.
  */
 export async function serveBlocks (init: ServeBlocksInit): Promise<ServingBlocks> {
-  const { host: { libp2p }, source, onEvent = () => {} } = init
+  const { host: { libp2p, limits: peerLimits }, source, onEvent = () => {} } = init
   checkModelId(source.modelId)
   const rateLimit = new RateLimit({
-    peerBytesPerSecond: checkRate('peerBytesPerSecond', init.peerBytesPerSecond ?? limits.BLOCKS_PEER_BYTES_PER_SECOND),
-    totalBytesPerSecond: checkRate('totalBytesPerSecond', init.totalBytesPerSecond ?? limits.BLOCKS_TOTAL_BYTES_PER_SECOND)
+    peerBytesPerSecond: checkRate('peerBytesPerSecond', init.peerBytesPerSecond ?? peerLimits.blockBytesPerSecondPerPeer),
+    totalBytesPerSecond: checkRate('totalBytesPerSecond', init.totalBytesPerSecond ?? peerLimits.blockBytesPerSecond)
   })
   const service = new BlockService({ libp2p, source, rateLimit, onEvent })
   const announcer = new Announcer({ dht: libp2p.services.dht, keys: [blocksKey(source.modelId)], onEvent })

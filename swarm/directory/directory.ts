@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import type { Libp2p, PeerId, PeerInfo } from '@libp2p/interface'
 import * as limits from '../constants.js'
 import { layerKey, modelKey } from '../dht/keys.js'
+import { rememberAddresses } from '../dht/addresses.js'
 import { findProviders } from '../dht/providers.js'
 import { querySignal } from '../dht/query-signal.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
@@ -141,7 +142,7 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
 
   async #found ({ id, multiaddrs }: PeerInfo): Promise<void> {
     if (id.equals(this.#init.libp2p.peerId)) return
-    if (multiaddrs.length > 0) await this.#init.libp2p.peerStore.merge(id, { multiaddrs })
+    await rememberAddresses(this.#init.libp2p.peerStore, id, multiaddrs)
     this.#consider(id)
   }
 

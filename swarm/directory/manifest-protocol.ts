@@ -3,6 +3,7 @@ import * as lp from 'it-length-prefixed'
 import { pipe } from 'it-pipe'
 import * as limits from '../constants.js'
 import { asSwarmError, SwarmError } from '../errors.js'
+import { TokenBuckets } from '../token-buckets.js'
 import { openManifest, sealManifest, type PeerManifest } from './manifest.js'
 
 /*
@@ -12,6 +13,10 @@ import { openManifest, sealManifest, type PeerManifest } from './manifest.js'
 export interface ManifestServerInit {
   libp2p: Pick<Libp2p, 'handle' | 'unhandle'>
   privateKey: PrivateKey
+  /** Manifests that one peer may ask for a second; its further streams are cut. */
+  perSecondPerPeer: number
+  /** Called for each of those. */
+  onRefused: () => void
   /** What of the manifest does not change. */
   manifest: Omit<PeerManifest, 'blocks' | 'load' | 'capacity' | 'sequence' | 'issuedAtMs'>
   /** Asked whenever a manifest is signed. */
@@ -21,6 +26,7 @@ export interface ManifestServerInit {
 /** Answers the manifest protocol. Signs at most once per MANIFEST_RESEAL_MS, however often it is asked. */
 export class ManifestServer {
   readonly #init: ManifestServerInit
+  readonly #rate: TokenBuckets
   /** The clock makes it grow over restarts too. */
   #sequence = 0
   #sealed: Promise<Uint8Array> | undefined
@@ -28,10 +34,16 @@ export class ManifestServer {
 
   constructor (init: ManifestServerInit) {
     this.#init = init
+    this.#rate = new TokenBuckets({ perSecond: init.perSecondPerPeer, totalPerSecond: Infinity, burstSeconds: 1 })
   }
 
   async start (): Promise<void> {
-    await this.#init.libp2p.handle(limits.MANIFEST_PROTOCOL, async stream => {
+    await this.#init.libp2p.handle(limits.MANIFEST_PROTOCOL, async (stream, connection) => {
+      const now = performance.now()
+      if (!this.#rate.take(this.#rate.bucket(connection.remotePeer.toString(), now), 1, now)) {
+        this.#init.onRefused()
+        return stream.abort(new RangeError('the manifest is asked for too often'))
+      }
       stream.send(lp.encode.single(await this.#seal()))
       await stream.close({ signal: AbortSignal.timeout(limits.MANIFEST_FETCH_TIMEOUT_MS) })
     }, { maxInboundStreams: limits.MANIFEST_MAX_INBOUND_STREAMS })

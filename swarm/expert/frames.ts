@@ -10,6 +10,8 @@ export interface FrameStreamInit {
   peerId: string
   /** A longer frame ends the stream before it is read into memory. */
   maxFrameBytes: number
+  /** Whether to know what has come of a frame that is not complete: a peer must, of strangers. */
+  watchPartial?: boolean
   /** Called for each frame, in order. What it throws ends the stream. */
   onFrame: (frame: Uint8Array) => void
   /** Called once, when nothing will arrive or can be sent any more. */
@@ -24,6 +26,8 @@ export class FrameStream {
   readonly #stream: Stream
   readonly #init: FrameStreamInit
   #closed = false
+  #partialBytes = 0
+  #partialSinceMs = 0
 
   constructor (init: FrameStreamInit) {
     this.#init = init
@@ -36,15 +40,28 @@ export class FrameStream {
       async frames => {
         for await (const frame of frames) {
           if (this.#closed) return
+          if (init.watchPartial === true) this.#completed(frame.byteLength)
           init.onFrame(frame.subarray())
         }
       }
     ).then(async () => { await this.#hangUp() }, (error: unknown) => { this.abort(this.#asSwarmError(error)) })
+    // After the reader: what has arrived before goes to both.
+    if (init.watchPartial === true) this.#stream.addEventListener('message', ({ data }) => { this.#arrived(data.byteLength) })
   }
 
   /** Bytes that were sent but are not with the socket yet. */
   get backlogBytes (): number {
     return this.#stream.writeBufferLength
+  }
+
+  /** Bytes that have come of a frame that is not complete; 0 unless `watchPartial`. */
+  get partialBytes (): number {
+    return this.#partialBytes
+  }
+
+  /** Since when that frame is awaited, on the clock of performance.now. */
+  get partialSinceMs (): number {
+    return this.#partialSinceMs
   }
 
   get closed (): boolean {
@@ -78,6 +95,18 @@ export class FrameStream {
     } catch (error) {
       stream.abort(error instanceof Error ? error : this.#gone())
     }
+  }
+
+  #arrived (bytes: number): void {
+    if (this.#partialBytes === 0) this.#partialSinceMs = performance.now()
+    this.#partialBytes += bytes
+  }
+
+  #completed (frameBytes: number): void {
+    let prefix = 1
+    for (let rest = frameBytes >>> 7; rest > 0; rest >>>= 7) prefix++
+    this.#partialBytes -= frameBytes + prefix
+    if (this.#partialBytes > 0) this.#partialSinceMs = performance.now()
   }
 
   /** The other side writes no more: our half must end too, or the stream keeps its place on the connection. */

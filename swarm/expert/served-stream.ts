@@ -1,12 +1,12 @@
 import type { Stream } from '@libp2p/interface'
-import * as limits from '../constants.js'
+import * as constants from '../constants.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
 import type { ExpertBatch, WireDtype } from '../interface.js'
 import { decodeClientFrame, encodeError, encodeReply, isRequest, isWireCode, readFrameId, replyBytes, type WireErrorCode } from './codec.js'
 import { FrameStream } from './frames.js'
 import { decodeHello, encodeRefusal, encodeWelcome, type Hello, type Refusal } from './handshake.js'
 import { allFinite } from './rows.js'
-import type { ServiceState } from './service.js'
+import type { ClientUse, ServiceState } from './service.js'
 
 /**
  * Memory that a request may take for each byte of its frame, until its reply has left: int8 rows become fp32 rows, and so many again
@@ -14,30 +14,42 @@ import type { ServiceState } from './service.js'
  */
 const BYTES_PER_FRAME_BYTE = 8
 
+/** What a reader must take while something waits for it: 64 kbit/s. */
+const MIN_READ_BYTES_PER_MS = 8
+
 /** One client's stream on a peer. Whatever the client sends, it costs no more than the limits and ends no more than this stream. */
 export class ServedStream {
   readonly #state: ServiceState
+  readonly #use: ClientUse
   readonly #peerId: string
   readonly #frames: FrameStream
   readonly #running = new Map<number, AbortController>()
   readonly #helloTimer: NodeJS.Timeout
   #hello: Hello | undefined
+  #sentBytes = 0
+  /** Since when something waits for the reader, and what it had taken then. */
+  #waiting: { sinceMs: number, takenBytes: number } | undefined
 
-  constructor (state: ServiceState, stream: Stream, peerId: string, onClose: () => void) {
+  constructor (state: ServiceState, use: ClientUse, stream: Stream, peerId: string, onClose: () => void) {
     this.#state = state
+    this.#use = use
     this.#peerId = peerId
+    const { handshakeTimeoutMs, maxFrameBytes } = state.limits
     this.#helloTimer = setTimeout(() => {
-      this.#frames.abort(new SwarmError('timeout', 'A client opened a stream and said nothing.', { afterMs: limits.HANDSHAKE_TIMEOUT_MS }))
-    }, limits.HANDSHAKE_TIMEOUT_MS)
+      state.counters.silent++
+      this.#frames.abort(new SwarmError('timeout', 'A client opened a stream and said nothing.', { afterMs: handshakeTimeoutMs }))
+    }, handshakeTimeoutMs)
     this.#frames = new FrameStream({
       stream,
       peerId,
-      maxFrameBytes: limits.MAX_FRAME_BYTES,
+      maxFrameBytes,
+      watchPartial: true,
       onFrame: frame => { this.#onFrame(frame) },
       onClose: error => {
         clearTimeout(this.#helloTimer)
         for (const controller of this.#running.values()) controller.abort()
         this.#running.clear()
+        if (error.code === 'malformed') state.counters.malformed++
         if (error.code !== 'peer-gone') state.init.onEvent({ type: 'stream-aborted', peerId, code: error.code })
         onClose()
       }
@@ -46,6 +58,44 @@ export class ServedStream {
 
   async close (signal: AbortSignal): Promise<void> {
     await this.#frames.close(signal)
+  }
+
+  get partialBytes (): number {
+    return this.#frames.partialBytes
+  }
+
+  get backlogBytes (): number {
+    return this.#frames.backlogBytes
+  }
+
+  /** Ends the stream of a client that keeps a frame incomplete, or hardly takes its replies. */
+  checkSpeed (nowMs: number): void {
+    const { frameTimeoutMs } = this.#state.limits
+    if (this.partialBytes > 0 && nowMs - this.#frames.partialSinceMs > frameTimeoutMs) return this.cutSlowWriter()
+    const takenBytes = this.#sentBytes - this.backlogBytes
+    if (this.backlogBytes === 0) {
+      this.#waiting = undefined
+    } else if (this.#waiting == null) {
+      this.#waiting = { sinceMs: nowMs, takenBytes }
+    } else if (nowMs - this.#waiting.sinceMs > frameTimeoutMs) {
+      if (takenBytes - this.#waiting.takenBytes < (nowMs - this.#waiting.sinceMs) * MIN_READ_BYTES_PER_MS) return this.cutSlowReader()
+      this.#waiting = { sinceMs: nowMs, takenBytes }
+    }
+  }
+
+  cutSlowWriter (): void {
+    this.#state.counters.slowWriters++
+    this.#frames.abort(new SwarmError('timeout', 'A client does not complete a frame.', { afterMs: this.#state.limits.frameTimeoutMs }))
+  }
+
+  cutSlowReader (): void {
+    this.#state.counters.slowReaders++
+    this.#frames.abort(new SwarmError('too-large', 'A client does not read its replies.', { limit: this.#state.limits.maxBacklogBytesPerStream }))
+  }
+
+  #send (framed: Uint8Array): void {
+    this.#sentBytes += framed.byteLength
+    this.#frames.send(framed)
   }
 
   #onFrame (frame: Uint8Array): void {
@@ -63,22 +113,23 @@ export class ServedStream {
     const refusal = this.#refusal(hello)
     if (refusal != null) {
       this.#state.init.onEvent({ type: 'request-refused', peerId: this.#peerId, code: refusal.code })
-      this.#frames.send(encodeRefusal(refusal))
-      void this.#frames.close(AbortSignal.timeout(limits.HANDSHAKE_TIMEOUT_MS))
+      this.#send(encodeRefusal(refusal))
+      void this.#frames.close(AbortSignal.timeout(this.#state.limits.handshakeTimeoutMs))
       return
     }
     this.#hello = hello
-    this.#frames.send(encodeWelcome({
-      maxFrameBytes: Math.min(hello.maxFrameBytes, limits.MAX_FRAME_BYTES),
-      maxTokens: limits.MAX_REQUEST_TOKENS,
-      maxInFlight: limits.MAX_IN_FLIGHT,
+    const { maxFrameBytes, maxRequestTokens, maxRequestsPerPeer } = this.#state.limits
+    this.#send(encodeWelcome({
+      maxFrameBytes: Math.min(hello.maxFrameBytes, maxFrameBytes),
+      maxTokens: maxRequestTokens,
+      maxInFlight: maxRequestsPerPeer,
       blocks: [...this.#state.hosted.blocks]
     }))
   }
 
   #refusal (hello: Hello): Refusal | undefined {
     const { modelId, hiddenSize, experts, wires } = this.#state.init
-    if (this.#state.draining) return { code: 'busy', retryAfterMs: limits.MAX_RETRY_AFTER_MS }
+    if (this.#state.draining) return { code: 'busy', retryAfterMs: constants.MAX_RETRY_AFTER_MS }
     if (hello.modelId !== modelId || hello.hiddenSize !== hiddenSize || hello.experts !== experts) return { code: 'wrong-model', retryAfterMs: 0 }
     if (!wires.includes(hello.wire)) return { code: 'wrong-wire', retryAfterMs: 0 }
     return undefined
@@ -89,9 +140,12 @@ export class ServedStream {
     if (id == null) throw new SwarmError('malformed', 'The other side sent a frame shorter than a header.', { reason: 'short frame' })
     const cost = frame.byteLength * BYTES_PER_FRAME_BYTE
     const state = this.#state
-    if (state.draining) return this.#refuse(id, 'busy', limits.MAX_RETRY_AFTER_MS)
-    if (this.#running.size >= limits.MAX_IN_FLIGHT || state.bytesInFlight + cost > limits.MAX_BYTES_IN_FLIGHT) {
-      return this.#refuse(id, 'busy', limits.BUSY_RETRY_MS)
+    const use = this.#use
+    if (!this.#inTime()) return this.#refuse(id, 'busy', constants.BUSY_RETRY_MS)
+    if (state.draining) return this.#refuse(id, 'busy', constants.MAX_RETRY_AFTER_MS)
+    const { maxRequestsPerPeer, maxRequests, maxBytesInFlightPerPeer, maxBytesInFlight } = state.limits
+    if (use.requests >= maxRequestsPerPeer || state.requestsInFlight >= maxRequests || use.bytes + cost > maxBytesInFlightPerPeer || state.bytesInFlight + cost > maxBytesInFlight) {
+      return this.#refuse(id, 'busy', constants.BUSY_RETRY_MS)
     }
     if (this.#running.has(id)) throw new SwarmError('malformed', 'The other side used a request id twice.', { reason: 'duplicate id' })
 
@@ -106,19 +160,35 @@ export class ServedStream {
     this.#running.set(id, controller)
     state.requestsInFlight++
     state.bytesInFlight += cost
+    use.requests++
+    use.bytes += cost
     void this.#serve(id, dtype, batch, controller).finally(() => {
       if (this.#running.get(id) === controller) this.#running.delete(id)
       state.requestsInFlight--
       state.bytesInFlight -= cost
+      use.requests--
+      use.bytes -= cost
       if (state.requestsInFlight === 0) state.onIdle()
     })
+  }
+
+  /** Whether a request keeps to the rate. Throws SwarmError 'busy', which ends the stream, when the client does not heed that it is refused. */
+  #inTime (): boolean {
+    const { rate, patience, counters } = this.#state
+    const now = performance.now()
+    this.#use.servedAtMs = now
+    if (rate.take(this.#use.rate, 1, now)) return true
+    counters.rateLimited++
+    if (patience.take(this.#use.patience, 1, now)) return false
+    counters.tooFast++
+    throw new SwarmError('busy', 'A client sends requests much faster than it may.', { retryAfterMs: constants.MAX_RETRY_AFTER_MS })
   }
 
   /** A request above a limit is refused alone; one that breaks the protocol is refused and ends the stream. */
   #decode (frame: Uint8Array, id: number): { dtype: WireDtype, batch: ExpertBatch } | undefined {
     const { hiddenSize, experts, layers } = this.#state.init
     try {
-      const request = decodeClientFrame(frame, { hiddenSize, experts, layers, maxTokens: limits.MAX_REQUEST_TOKENS })
+      const request = decodeClientFrame(frame, { hiddenSize, experts, layers, maxTokens: this.#state.limits.maxRequestTokens })
       return request.kind === 'request' ? request : undefined
     } catch (error) {
       const code = wireCodeOf(error) ?? 'malformed'
@@ -129,8 +199,9 @@ export class ServedStream {
   }
 
   #onOther (frame: Uint8Array): void {
+    this.#inTime()
     const { hiddenSize, experts, layers } = this.#state.init
-    const { kind, id } = decodeClientFrame(frame, { hiddenSize, experts, layers, maxTokens: limits.MAX_REQUEST_TOKENS })
+    const { kind, id } = decodeClientFrame(frame, { hiddenSize, experts, layers, maxTokens: this.#state.limits.maxRequestTokens })
     // It goes on counting as in flight until compute lets go of it: cancelling is no way around the limit.
     if (kind === 'cancel') this.#running.get(id)?.abort()
   }
@@ -150,18 +221,15 @@ export class ServedStream {
       return this.#refuse(id, wireCodeOf(error) ?? 'compute-failed', retryAfterOf(error))
     }
     if (controller.signal.aborted) return
-    if (this.#frames.backlogBytes > limits.MAX_WRITE_BACKLOG_BYTES) {
-      this.#frames.abort(new SwarmError('too-large', 'A client does not read its replies.', { limit: limits.MAX_WRITE_BACKLOG_BYTES }))
-      return
-    }
-    this.#frames.send(answer)
+    if (this.backlogBytes > this.#state.limits.maxBacklogBytesPerStream) return this.cutSlowReader()
+    this.#send(answer)
   }
 
   #refuse (id: number, code: WireErrorCode, retryAfterMs = 0): void {
     if (code === 'busy') this.#state.counters.refused++
     else this.#state.counters.failed++
     this.#state.init.onEvent({ type: 'request-refused', peerId: this.#peerId, code })
-    this.#frames.send(encodeError(id, code, retryAfterMs))
+    this.#send(encodeError(id, code, retryAfterMs))
   }
 }
 
