@@ -17,6 +17,8 @@ export interface FetchBundleInit {
   experts?: string
   /** Multiaddrs of hosts in the swarm. */
   bootstrap: string[]
+  /** Pre-shared key of a private swarm, see `readSwarmKey`. @default an open swarm */
+  swarmKey?: string
   onProgress?: (progress: FetchProgress) => void
   onEvent?: OnSwarmEvent
   signal?: AbortSignal
@@ -28,7 +30,7 @@ export interface FetchBundleInit {
  */
 export async function fetchBundle (init: FetchBundleInit): Promise<Bundle> {
   const { modelId, signal, onEvent } = init
-  const host = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, signal, onEvent })
+  const host = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, swarmKey: init.swarmKey, signal, onEvent })
   try {
     const blocks = connectBlocks({ host, modelId, onEvent })
     try {

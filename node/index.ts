@@ -1,6 +1,6 @@
 /** moeswarm's library: a client that generates, a peer that donates. The command line uses only this. */
 export { type GenerateInit, SwarmClient, type SwarmClientInit } from './swarm-client.js'
-export { type DonateInit, SwarmPeer, type SwarmPeerInit } from './swarm-peer.js'
+export { type DonateInit, type PeerStatus, SwarmPeer, type SwarmPeerInit } from './swarm-peer.js'
 export { type BundlePart, fetchBundle, type FetchBundleInit } from './fetch-bundle.js'
 export type { DonationEvent } from './donation.js'
 export type { FinishReason, GenerateEvent, GenerateOptions, Generation } from './client/generate.js'
@@ -10,5 +10,5 @@ export type { LayerEvent } from './client/observed-dispatcher.js'
 export type { SamplingOptions } from './client/sampler.js'
 export { Bundle, type ChatMessage, convertCheckpoint, type ModelConfig, ModelError, type ModelErrorCode, type ToolCall } from '../model-tools/index.js'
 export {
-  asSwarmError, isSwarmError, type LayerChoice, type LivePeer, type PeerStats, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, type WireChoice, type WireDtype
+  asSwarmError, createSwarmKey, DEFAULT_PEER_LIMITS, isSwarmError, type LayerChoice, type LivePeer, type PeerLimits, readSwarmKey, type PeerStats, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, type WireChoice, type WireDtype
 } from '../swarm/index.js'

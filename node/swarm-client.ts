@@ -21,6 +21,8 @@ export interface SwarmClientInit {
   model: string
   /** Multiaddrs of hosts in the swarm. Not needed when all layers are local. */
   bootstrap?: string[]
+  /** Pre-shared key of a private swarm, see `readSwarmKey`. @default an open swarm */
+  swarmKey?: string
   /** Form of the hidden states on the wire. @default 'auto': fp16, and int8 over links that are slow for it */
   wire?: WireChoice
   /** Layers whose experts this process computes itself. @default none */
@@ -172,7 +174,7 @@ async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, 
     localExperts = new LocalExperts(host)
     if (remote.length === 0) return { dispatcher: localExperts }
   }
-  const host: SwarmHost = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, signal: init.signal, onEvent: init.onEvent })
+  const host: SwarmHost = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, swarmKey: init.swarmKey, signal: init.signal, onEvent: init.onEvent })
   closers.add(async () => { await host.stop() })
   const swarm = connectSwarm({
     host, modelId: bundle.id, hiddenSize: bundle.config.hiddenSize, experts: bundle.config.experts, layers: remote, wire: init.wire, onEvent: init.onEvent

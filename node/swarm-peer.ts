@@ -1,13 +1,16 @@
 import { availableParallelism } from 'node:os'
 import { type BlockEntry, Bundle, ModelError, selectBlocks } from '../model-tools/index.js'
-import { connectBlocks, createSwarmHost, type FileStore, type OnSwarmEvent, serveBlocks, serveExperts, type SwarmHost } from '../swarm/index.js'
+import {
+  type AccessLists, type BlockCounters, connectBlocks, createSwarmHost, type FileStore, type GuardCounters, type OnSwarmEvent, type PeerLimits, serveBlocks, serveExperts,
+  type ServiceCounters, type ServiceLoad, type SwarmHost
+} from '../swarm/index.js'
 import { isModelId, modelDirectory, openBundleStore, openOrFetchManifest } from './bundle-store.js'
 import { Closers } from './closers.js'
 import { Donation, type DonationEvent } from './donation.js'
 import { ExpertHost, type LoadProgress, residentMemory } from './host/expert-host.js'
 import { VERSION } from './version.js'
 
-export interface SwarmPeerInit {
+export interface SwarmPeerInit extends AccessLists {
   /** Bundle directory, or, with `donate`, the id of a model of which the swarm has peers. */
   model: string
   /** Layers to host, such as '0-5,7'. @default all that the bundle holds */
@@ -24,6 +27,10 @@ export interface SwarmPeerInit {
   bootstrap?: string[]
   /** File of this peer's identity; created when it does not exist. @default a fresh identity */
   keyFile?: string
+  /** Pre-shared key of a private swarm, see `readSwarmKey`. @default an open swarm */
+  swarmKey?: string
+  /** What strangers may cost this peer, where it differs from DEFAULT_PEER_LIMITS. */
+  limits?: Partial<PeerLimits>
   /** Compute workers. @default all cores */
   threads?: number
   onEvent?: OnSwarmEvent
@@ -50,6 +57,13 @@ export interface DonateInit {
   holdMs?: number
 }
 
+/** What a peer has done and refused since it started, and what is taken of it now. */
+export interface PeerStatus extends GuardCounters {
+  requests: ServiceCounters
+  load: ServiceLoad
+  blocks: BlockCounters
+}
+
 /**
  * Donates compute: hosts blocks of experts and serves them to the swarm until it is stopped. Gives the bundle's files that it has to other
  * volunteers too.
@@ -60,6 +74,7 @@ export class SwarmPeer {
     readonly peerId: string,
     readonly addresses: string[],
     private readonly current: () => BlockEntry[],
+    private readonly counted: () => PeerStatus,
     private readonly closers: Closers
   ) {}
 
@@ -77,7 +92,7 @@ export class SwarmPeer {
       const local = isModelId(init.model) ? undefined : await Bundle.open(init.model)
       // A bad range is the user's to mend before anything is started.
       const chosen = local === undefined || init.donate !== undefined ? [] : await blocksToHost(local, init)
-      const host = await createSwarmHost({ dht: 'server', keyFile: init.keyFile, listen: init.listen, announce: init.announce, bootstrap: init.bootstrap, signal, onEvent })
+      const host = await createSwarmHost({ dht: 'server', keyFile: init.keyFile, listen: init.listen, announce: init.announce, bootstrap: init.bootstrap, swarmKey: init.swarmKey, allow: init.allow, deny: init.deny, limits: init.limits, signal, onEvent })
       closers.add(host.stop)
       const blocks = connectBlocks({ host, modelId: local?.id ?? init.model, onEvent })
       closers.add(blocks.stop)
@@ -105,7 +120,8 @@ export class SwarmPeer {
         donation.follow({ compute, serving })
         closers.add(async () => { await donation.stop() })
       }
-      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, closers)
+      const counted = (): PeerStatus => structuredClone({ ...host.counters, requests: serving.counters, load: serving.load, blocks: seeding.counters })
+      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, counted, closers)
     } catch (error) {
       await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })
       throw error
@@ -114,6 +130,9 @@ export class SwarmPeer {
 
   /** What is hosted now. */
   get blocks (): BlockEntry[] { return this.current() }
+
+  /** A copy. */
+  status (): PeerStatus { return this.counted() }
 
   /** Finishes the requests in flight, withdraws, and ends every thread and connection. */
   async stop (): Promise<void> { await this.closers.close() }

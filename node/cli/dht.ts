@@ -6,9 +6,10 @@ import { isModelId } from '../bundle-store.js'
 import { action, command, parse, type Run, UsageError } from './command.js'
 import { coverageMapText } from './coverage-map.js'
 import { noteEvents, shortPeerId } from './swarm-events.js'
+import { swarmKeyOf, type SwarmKeyOptions, withSwarmKey } from './swarm-options.js'
 import { formatMs, type OutputOptions, table, type Terminal } from './terminal.js'
 
-interface DhtOptions extends OutputOptions {
+interface DhtOptions extends OutputOptions, SwarmKeyOptions {
   bootstrap?: string[]
   model?: string
 }
@@ -39,9 +40,9 @@ export function dhtCommand (): Command {
 }
 
 function inspect (name: string, description: string, example: string): Command {
-  return command(name, description, `moeswarm dht ${name} ${example}${example === '' ? '' : ' '}--bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW...`)
+  return withSwarmKey(command(name, description, `moeswarm dht ${name} ${example}${example === '' ? '' : ' '}--bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW...`)
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
-    .option('--model <bundle dir or model id>', 'model to look for')
+    .option('--model <bundle dir or model id>', 'model to look for'))
 }
 
 async function peers (options: DhtOptions, run: Run): Promise<void> {
@@ -121,6 +122,7 @@ async function withInspector (options: DhtOptions, { terminal, signal }: Run, us
   const host = await createSwarmHost({
     dht: 'client',
     bootstrap: options.bootstrap,
+    swarmKey: await swarmKeyOf(options),
     signal,
     onEvent: noteEvents(terminal)
   })

@@ -4,9 +4,10 @@ import { type BundlePart, fetchBundle } from '../fetch-bundle.js'
 import { formatRanges } from '../../swarm/index.js'
 import { action, command, parse, UsageError } from './command.js'
 import { noteEvents } from './swarm-events.js'
+import { swarmKeyOf, type SwarmKeyOptions, withSwarmKey } from './swarm-options.js'
 import { type OutputOptions } from './terminal.js'
 
-interface FetchOptions extends OutputOptions {
+interface FetchOptions extends OutputOptions, SwarmKeyOptions {
   out: string
   part: BundlePart
   layers?: string
@@ -15,13 +16,13 @@ interface FetchOptions extends OutputOptions {
 }
 
 export function fetchCommand (): Command {
-  return command('fetch', 'Get a model, or a part of it, from the peers that have it.', 'moeswarm fetch 9f2c... --out ./model --part client --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...')
+  return withSwarmKey(command('fetch', 'Get a model, or a part of it, from the peers that have it.', 'moeswarm fetch 9f2c... --out ./model --part client --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...')
     .argument('<model id>', '64 hex digits: `moeswarm peer` and `moeswarm convert` print it')
     .requiredOption('--out <bundle dir>', 'where the bundle is written; what is there already is kept')
     .addOption(new Option('--part <part>', 'client: what generate needs; experts: what a peer needs').choices(['client', 'experts', 'all']).default('client'))
     .option('--layers <ranges>', 'of the experts, those of these layers, such as 0-5,7 (default: all)')
     .option('--experts <ranges>', 'of the experts, these of each layer, whole blocks such as 0-15 (default: all)')
-    .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
+    .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect))
     .action(async (modelId: string, options: FetchOptions) => {
       await action<FetchOptions>(async (settings, { terminal, signal }) => {
         if (!isModelId(modelId)) throw new UsageError('A model id is 64 lower-case hex digits; `moeswarm peer` and `moeswarm convert` print it.')
@@ -29,7 +30,7 @@ export function fetchCommand (): Command {
         if (settings.bootstrap === undefined) throw new UsageError('No swarm to fetch from: name a host in it with --bootstrap.')
         const show = terminal.progress('Fetching', 'bytes')
         const bundle = await fetchBundle({
-          ...settings, modelId, bootstrap: settings.bootstrap, signal,
+          ...settings, modelId, bootstrap: settings.bootstrap, swarmKey: await swarmKeyOf(settings), signal,
           onProgress: ({ doneBytes, totalBytes }) => { show(doneBytes, totalBytes) },
           onEvent: noteEvents(terminal)
         })

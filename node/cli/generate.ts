@@ -7,9 +7,10 @@ import type { LapTimes } from '../client/lap-profile.js'
 import { SwarmClient } from '../swarm-client.js'
 import { action, command, parse, UsageError } from './command.js'
 import { noteEvents, shortPeerId } from './swarm-events.js'
+import { swarmKeyOf, type SwarmKeyOptions, withSwarmKey } from './swarm-options.js'
 import { formatMs, type OutputOptions, table, type Terminal } from './terminal.js'
 
-interface GenerateCommandOptions extends OutputOptions {
+interface GenerateCommandOptions extends OutputOptions, SwarmKeyOptions {
   model: string
   bootstrap?: string[]
   prompt?: string
@@ -26,7 +27,7 @@ interface GenerateCommandOptions extends OutputOptions {
 }
 
 export function generateCommand (): Command {
-  return command('generate', 'Generate text with experts in the swarm, on this machine, or both.', 'moeswarm generate --model ./demo.bundle --bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW... --prompt "Once upon a time"')
+  return withSwarmKey(command('generate', 'Generate text with experts in the swarm, on this machine, or both.', 'moeswarm generate --model ./demo.bundle --bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW... --prompt "Once upon a time"')
     .requiredOption('--model <bundle dir>', 'bundle with the client part of the model')
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
     .option('--prompt <text>', 'text to go on from (default: stdin)')
@@ -39,7 +40,7 @@ export function generateCommand (): Command {
     .option('--seed <s>', 'equal seeds give equal texts (default: by chance)', parse.count(0))
     .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact, auto is fp16, or int8 over slow links').choices(['auto', 'fp32', 'fp16', 'int8']).default('auto'))
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
-    .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1))
+    .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1)))
     .action(action<GenerateCommandOptions>(run))
 }
 
@@ -57,6 +58,7 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
   const client = await SwarmClient.open({
     model: options.model,
     bootstrap: options.bootstrap,
+    swarmKey: await swarmKeyOf(options),
     wire: options.wire,
     localLayers,
     threads: options.threads,

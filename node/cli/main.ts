@@ -10,6 +10,7 @@ import { fetchCommand } from './fetch.js'
 import { generateCommand } from './generate.js'
 import { peerCommand } from './peer.js'
 import { useSettings } from './settings.js'
+import { swarmKeyCommand } from './swarm-key.js'
 import { synthCommand } from './synth.js'
 
 const program = new Command('moeswarm')
@@ -21,6 +22,7 @@ const program = new Command('moeswarm')
   .addCommand(peerCommand())
   .addCommand(generateCommand())
   .addCommand(dhtCommand())
+  .addCommand(swarmKeyCommand())
   .addCommand(synthCommand())
   .addCommand(configCommand())
   .addCommand(completionCommand())

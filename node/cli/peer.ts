@@ -1,13 +1,15 @@
 import { once } from 'node:events'
 import type { Command } from 'commander'
 import { isModelId } from '../bundle-store.js'
-import { SwarmPeer } from '../swarm-peer.js'
-import { formatRanges } from '../../swarm/index.js'
+import { type PeerStatus, SwarmPeer } from '../swarm-peer.js'
+import { formatRanges, type PeerLimits } from '../../swarm/index.js'
 import { action, command, parse, UsageError } from './command.js'
 import { describeDonation, noteEvents } from './swarm-events.js'
+import { accessListsOf, type AccessOptions, limitsOf, swarmKeyOf, type SwarmKeyOptions, withAccessLists, withLimits, withSwarmKey } from './swarm-options.js'
 import { type OutputOptions } from './terminal.js'
 
-interface PeerOptions extends OutputOptions {
+interface PeerOptions extends OutputOptions, SwarmKeyOptions, AccessOptions, Partial<PeerLimits> {
+  statusInterval: number
   model: string
   layers?: string
   experts?: string
@@ -24,7 +26,7 @@ interface PeerOptions extends OutputOptions {
 }
 
 export function peerCommand (): Command {
-  return command('peer', 'Donate CPU: host experts of a model and serve them to the swarm.', 'moeswarm peer --model ./demo.bundle --layers 0-3 --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...')
+  return withLimits(withAccessLists(withSwarmKey(command('peer', 'Donate CPU: host experts of a model and serve them to the swarm.', 'moeswarm peer --model ./demo.bundle --layers 0-3 --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...')
     .requiredOption('--model <bundle dir or model id>', 'bundle whose experts are hosted; with --donate also the id of a model in the swarm')
     .option('--layers <ranges>', 'layers to host, such as 0-5,7 (default: all that the bundle holds)')
     .option('--experts <ranges>', 'experts to host in each layer, whole blocks such as 0-15 (default: all that the bundle holds)')
@@ -38,6 +40,7 @@ export function peerCommand (): Command {
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated; none starts a swarm', parse.collect)
     .option('--key <file>', 'identity of this peer, created when it does not exist (default: a fresh one)')
     .option('--threads <n>', 'compute workers (default: all cores)', parse.count(1))
+    .option('--status-interval <s>', 'seconds between two status events of --json, with what was served and refused', parse.count(1), 30))))
     .action(action<PeerOptions>(async (options, { terminal, signal }) => {
       const bars = { verify: terminal.progress('Verifying blocks'), load: terminal.progress('Loading experts') }
       const fetched = terminal.progress('Fetching', 'bytes')
@@ -47,6 +50,9 @@ export function peerCommand (): Command {
       const peer = await SwarmPeer.start({
         ...options,
         keyFile: options.key,
+        swarmKey: await swarmKeyOf(options),
+        ...await accessListsOf(options),
+        limits: limitsOf(options),
         threads: options.donateCores ?? options.threads,
         donate: options.donate === undefined ? undefined : { bytes: options.donate, source: options.source, dir: options.dir, clientPart: options.clientPart },
         onDonation: event => {
@@ -68,10 +74,15 @@ export function peerCommand (): Command {
       terminal.note(`Peer ${peer.peerId} serves ${blocks.length} blocks of model ${peer.bundle.id.slice(0, 12)}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`)
       for (const address of peer.addresses) terminal.note(`Others join with --bootstrap ${address}`)
       const end = AbortSignal.any([signal, failed.signal])
+      const ticking = setInterval(() => { terminal.event('status', peer.status()) }, options.statusInterval * 1000)
       if (!end.aborted) await once(end, 'abort')
+      clearInterval(ticking)
       terminal.note('Finishing the requests in flight ...')
       await peer.stop()
-      terminal.event('stopped')
+      const status = peer.status()
+      terminal.event('stopped', status)
+      const refused = refusals(status)
+      terminal.note(`Served ${status.requests.requests} requests of ${status.requests.tokens} tokens${refused === '' ? '' : `; refused ${refused}`}.`)
       if (failed.signal.aborted) throw failed.signal.reason
     }, 0))
 }
@@ -81,4 +92,17 @@ function checkDonation ({ model, donate, donateCores, threads, source, dir, clie
   if (dir !== undefined && !isModelId(model)) throw new UsageError('--dir goes with the id of a model: a bundle directory is where it is.')
   if (donate !== undefined && (layers !== undefined || experts !== undefined)) throw new UsageError('Give --donate, which chooses the blocks itself, or --layers and --experts, not both.')
   if (donate === undefined && (donateCores !== undefined || source !== undefined || dir !== undefined || !clientPart)) throw new UsageError('--donate-cores, --source, --dir and --no-client-part go with --donate.')
+}
+
+/** What the limits kept off, for a person; empty when nothing was. */
+function refusals ({ connections, dht, manifestsRefused, requests }: PeerStatus): string {
+  const { refused, rateLimited, silent, slowWriters, slowReaders, tooFast, malformed } = requests
+  const counts: Array<[number, string]> = [
+    [Object.values(connections.refused).reduce((a, b) => a + b, 0), 'connections'],
+    [refused, `requests (${rateLimited} of them too fast)`],
+    [silent + slowWriters + slowReaders + tooFast + malformed, 'streams that were silent, slow, too fast or malformed'],
+    [dht.recordsRefused, 'DHT records'],
+    [dht.messagesRefused + manifestsRefused, 'streams of the DHT or for manifests that came too fast']
+  ]
+  return counts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`).join(', ')
 }
