@@ -8,6 +8,7 @@ export type { LapTimes } from './client/lap-profile.js'
 export type { StepLogProbabilities, TokenLogProbability } from './client/log-probabilities.js'
 export type { LayerEvent } from './client/observed-dispatcher.js'
 export type { SamplingOptions } from './client/sampler.js'
+export { DRAFT_CHOICES, type DraftChoice, type SpeculationOptions, type SpeculationSummary } from './client/speculation/index.js'
 export { Bundle, type ChatMessage, convertCheckpoint, type ModelConfig, ModelError, type ModelErrorCode, type ToolCall } from '../model-tools/index.js'
 export {
   asSwarmError, createSwarmKey, DEFAULT_PEER_LIMITS, isSwarmError, type LayerChoice, type LivePeer, type PeerLimits, readSwarmKey, type PeerStats, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, type WireChoice, type WireDtype

@@ -8,6 +8,7 @@ import type { LapProfile } from './client/lap-profile.js'
 import { LocalExperts, SplitDispatcher } from './client/local-experts.js'
 import { type LayerEvent, ObservedDispatcher } from './client/observed-dispatcher.js'
 import type { SamplingOptions } from './client/sampler.js'
+import { Assistant, DraftPolicy, LocalOnly, SelfDrafter, type SpeculationInit } from './client/speculation/index.js'
 import { ExpertHost } from './host/expert-host.js'
 
 /** Below this hidden size a product is too small to be shared between threads: waking them costs more than it saves. */
@@ -27,6 +28,8 @@ export interface SwarmClientInit {
   wire?: WireChoice
   /** Layers whose experts this process computes itself. @default none */
   localLayers?: number[] | 'all'
+  /** Whether the drafter that the bundle may have is loaded, for `draft: 'auto'` and 'assistant'. @default true */
+  assistant?: boolean
   /** Threads of attention, dense MLP and head, and compute workers of local experts. @default all cores */
   threads?: number
   onEvent?: OnSwarmEvent
@@ -59,6 +62,7 @@ export class SwarmClient {
     private readonly text: Awaited<ReturnType<typeof openText>>,
     private readonly attention: AttentionClient,
     private readonly swarm: SwarmConnection | undefined,
+    private readonly speculation: SpeculationInit,
     private readonly closers: Closers
   ) {}
 
@@ -71,19 +75,23 @@ export class SwarmClient {
     const closers = new Closers()
     try {
       const threads = init.threads ?? availableParallelism()
-      const { dispatcher, swarm } = await experts(bundle, init, threads, closers)
+      const { dispatcher, localOnly, swarm } = await experts(bundle, init, threads, closers)
+      const ownThreads = bundle.config.hiddenSize < MIN_HIDDEN_FOR_THREADS ? 1 : threads
       const attention = await AttentionClient.load({
         bundle,
         dispatcher: init.onLayer === undefined ? dispatcher : new ObservedDispatcher(dispatcher, init.onLayer),
-        threads: bundle.config.hiddenSize < MIN_HIDDEN_FOR_THREADS ? 1 : threads,
+        threads: ownThreads,
         onProgress: (done, total) => init.onProgress?.('load-layers', done, total),
         signal: init.signal
       })
       closers.add(async () => { await attention.close() })
+      const assistant = init.assistant === false ? undefined : await Assistant.load(bundle, ownThreads)
+      closers.add(async () => { await assistant?.close() })
+      const self = localOnly && new SelfDrafter(attention, localOnly)
       init.onProgress?.('find-peers', 0, 1)
       await swarm?.ready({ signal: init.signal, timeoutMs: READY_TIMEOUT_MS })
       init.onProgress?.('find-peers', 1, 1)
-      return new SwarmClient(bundle, await openText(bundle), attention, swarm, closers)
+      return new SwarmClient(bundle, await openText(bundle), attention, swarm, { drafters: { assistant, self }, policy: new DraftPolicy() }, closers)
     } catch (error) {
       await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })
       throw error
@@ -117,7 +125,7 @@ export class SwarmClient {
     const { maxTokens = Infinity, sampling, specialTokens = 'skip', ...rest } = options
     return generate(this.attention, this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), this.tokensOf(prompt), {
       ...rest, maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
-    })
+    }, this.speculation)
   }
 
   private tokensOf (prompt: string | ChatMessage[] | number[]): number[] {
@@ -157,7 +165,14 @@ function defined<T extends object> (options: T): Partial<T> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
 }
 
-async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, closers: Closers): Promise<{ dispatcher: ExpertDispatcher, swarm?: SwarmConnection }> {
+interface Experts {
+  dispatcher: ExpertDispatcher
+  /** Without what is not on this machine; absent where all is. */
+  localOnly?: ExpertDispatcher
+  swarm?: SwarmConnection
+}
+
+async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, closers: Closers): Promise<Experts> {
   const layers = [...bundle.config.layerTypes.keys()]
   const local = new Set(init.localLayers === 'all' ? layers : init.localLayers ?? [])
   const remote = layers.filter(layer => !local.has(layer))
@@ -180,5 +195,5 @@ async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, 
     host, modelId: bundle.id, hiddenSize: bundle.config.hiddenSize, experts: bundle.config.experts, layers: remote, wire: init.wire, onEvent: init.onEvent
   })
   closers.add(async () => { await swarm.stop() })
-  return { dispatcher: localExperts === undefined ? swarm.dispatcher : new SplitDispatcher(local, localExperts, swarm.dispatcher), swarm }
+  return { dispatcher: localExperts === undefined ? swarm.dispatcher : new SplitDispatcher(local, localExperts, swarm.dispatcher), localOnly: new LocalOnly(local, localExperts), swarm }
 }

@@ -80,7 +80,7 @@ async function greedyAgreement (client: SwarmClient): Promise<number> {
   let equal = 0
   let total = 0
   for (const { ids, greedy_ids: expected } of reference.prompts) {
-    for await (const event of client.generate(ids, { maxTokens: expected.length, stopTokenIds: [], sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 } })) {
+    for await (const event of client.generate(ids, { maxTokens: expected.length, stopTokenIds: [], sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 }, draft: 'none' })) {
       if (event.type !== 'done') continue
       equal += event.generation.tokens.filter((id, i) => id === expected[i]).length
       total += expected.length

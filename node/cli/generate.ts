@@ -4,6 +4,7 @@ import { Bundle, parseRanges } from '../../model-tools/index.js'
 import { formatRanges, type LayerChoice, type PeerStats, type WireChoice } from '../../swarm/index.js'
 import type { Generation } from '../client/generate.js'
 import type { LapTimes } from '../client/lap-profile.js'
+import { DRAFT_CHOICES, type DraftChoice, type SpeculationSummary } from '../client/speculation/index.js'
 import { SwarmClient } from '../swarm-client.js'
 import { action, command, parse, UsageError } from './command.js'
 import { noteEvents, shortPeerId } from './swarm-events.js'
@@ -23,6 +24,8 @@ interface GenerateCommandOptions extends OutputOptions, SwarmKeyOptions {
   seed?: number
   wire: WireChoice
   localLayers: string
+  draft: DraftChoice
+  draftTokens?: number
   threads?: number
 }
 
@@ -40,6 +43,8 @@ export function generateCommand (): Command {
     .option('--seed <s>', 'equal seeds give equal texts (default: by chance)', parse.count(0))
     .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact, auto is fp16, or int8 over slow links').choices(['auto', 'fp32', 'fp16', 'int8']).default('auto'))
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
+    .addOption(new Option('--draft <who>', 'who proposes tokens, of which the model confirms several in one pass; the text stays the same. lookup: the text itself; assistant: the bundle\'s drafter; self: this machine\'s part of the model; auto: whoever pays').choices(DRAFT_CHOICES).default('auto'))
+    .option('--draft-tokens <n>', 'tokens of every draft (default: as many as pay)', parse.count(1))
     .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1)))
     .action(action<GenerateCommandOptions>(run))
 }
@@ -61,6 +66,7 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
     swarmKey: await swarmKeyOf(options),
     wire: options.wire,
     localLayers,
+    assistant: options.draft === 'auto' || options.draft === 'assistant',
     threads: options.threads,
     onProgress: (step, done, total) => { bars[step](done, total) },
     onEvent: noteEvents(terminal),
@@ -72,6 +78,8 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
     const events = client.generate(promptTokens, {
       maxTokens: options.maxTokens,
       sampling: { temperature: options.temperature, topK: options.topK, topP: options.topP, seed: options.seed },
+      draft: options.draft,
+      draftTokens: options.draftTokens,
       signal
     })
     if (options.chat !== true && prompt.ids === undefined) terminal.result(prompt.text)
@@ -116,13 +124,22 @@ async function parseLocalLayers ({ localLayers, model }: GenerateCommandOptions)
   return parseRanges(localLayers, 'layers', config.layerTypes.length).flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => first + i))
 }
 
+/** Positions of a draft that the summary shows; --json has all. */
+const SHOWN_POSITIONS = 8
+
 /** Rows of a lap in the order in which they happen. */
 const LAP_ROWS: Array<[keyof LapTimes, string]> = [
   ['embedding', 'embedding'], ['turn', 'waiting for its turn'], ['attention', 'attention and router'], ['send', 'sending'], ['denseMlp', 'dense MLP'], ['experts', 'waiting for experts'],
   ['network', 'waiting for the network'], ['head', 'head'], ['other', 'other']
 ]
 
-function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap }: Generation, peers: PeerStats[], plan: LayerChoice[]): string {
+function speculated ({ tokensPerLap, acceptedByPosition, draftShare, drafters }: SpeculationSummary): string {
+  const laps = Object.entries(drafters).map(([name, own]) => `${own.laps} ${name === 'none' ? 'without' : `by ${name}`}`).join(', ')
+  const accepted = acceptedByPosition.slice(0, SHOWN_POSITIONS).map(share => `${(100 * share).toFixed(0)} %`).join(', ')
+  return `Drafts: ${tokensPerLap.toFixed(2)} tokens a lap (laps ${laps}), accepted by position ${accepted}, ${(100 * draftShare).toFixed(0)} % of the time spent drafting.`
+}
+
+function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap, speculation }: Generation, peers: PeerStats[], plan: LayerChoice[]): string {
   const lines = [
     '',
     `${tokens.length} tokens (${finishReason}) after a prompt of ${promptTokens.length}, ${tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(firstTokenMs)}.`,
@@ -132,6 +149,7 @@ function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTo
       ['total', formatMs(lap.total), '']
     ])
   ]
+  if (speculation.drafted > 0) lines.push('', speculated(speculation))
   if (peers.length > 0) {
     lines.push('', table(['peer', 'layers', 'latency', 'queue', 'compute', 'requests', 'failures', 'late', 'hedges won', 'now'], peers.map(peer => [
       shortPeerId(peer.peerId), formatRanges(peer.layers), `${formatMs(peer.latencyMs)} ± ${formatMs(peer.deviationMs)}`, formatMs(peer.queueMs), formatMs(peer.serviceMs),

@@ -29,6 +29,8 @@ export interface LapOptions {
   pass?: Pass
   /** Where the lap's times are added to. */
   profile?: LapProfile
+  /** Computes this lap's experts. @default the client's */
+  dispatcher?: ExpertDispatcher
   signal?: AbortSignal
 }
 
@@ -52,6 +54,7 @@ interface Lap {
   cache: KvCache
   claim: Claim
   profile: LapProfile
+  dispatcher: ExpertDispatcher
   signal?: AbortSignal
   /** Computes when it is this lap's turn, from the time that it is given on. */
   turn: <T>(compute: (start: number) => Promise<T>) => Promise<T>
@@ -116,7 +119,7 @@ export class AttentionClient {
    * as it was before them, and the same can be tried again.
    * @throws SwarmError 'experts-unavailable'; ModelError 'out-of-range' for a token id; RangeError past the context
    */
-  async lap (ids: ArrayLike<number>, cache: KvCache, { wanted = 'last', pass = 'decode', profile = new LapProfile(), signal }: LapOptions = {}): Promise<LapResult> {
+  async lap (ids: ArrayLike<number>, cache: KvCache, { wanted = 'last', pass = 'decode', profile = new LapProfile(), dispatcher = this.dispatcher, signal }: LapOptions = {}): Promise<LapResult> {
     const start = performance.now()
     const hidden = f32Tensor(this.embedding.lookup(ids), [ids.length, this.config.hiddenSize])
     const claim = cache.claim(ids.length)
@@ -126,6 +129,7 @@ export class AttentionClient {
         cache,
         claim,
         profile,
+        dispatcher,
         // What a lap before this one fails with ends this one too.
         signal: claim.first ? signal : anySignal(signal, claim.signal),
         turn: async compute => {
@@ -166,7 +170,7 @@ export class AttentionClient {
         const out = await attention.run({ ...carry, ...rope[type], ...cached })
         cache.write(claim, i, { keys: out.new_k.data as Float32Array, values: out.new_v.data as Float32Array })
         const computed = profile.add('attention', start)
-        const pending = this.dispatcher.dispatch(expertBatch(i, tokens, this.config.topK, out), lap.signal)
+        const pending = lap.dispatcher.dispatch(expertBatch(i, tokens, this.config.topK, out), lap.signal)
         // The dense MLP computes while the request travels; a failure meanwhile is taken up by the await below.
         pending.catch(() => {})
         profile.add('send', computed)

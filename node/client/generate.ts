@@ -4,9 +4,10 @@ import { LapProfile, type LapTimes } from './lap-profile.js'
 import { logProbabilities, type StepLogProbabilities } from './log-probabilities.js'
 import { prefill, type PrefillEvent } from './prefill.js'
 import { Sampler, type SamplingOptions } from './sampler.js'
+import { confirm, DraftPolicy, type SpeculationInit, type SpeculationOptions, type SpeculationSummary, Speculator } from './speculation/index.js'
 import { StopStrings } from './stop-strings.js'
 
-export interface GenerateOptions {
+export interface GenerateOptions extends SpeculationOptions {
   /** Tokens to generate at most. */
   maxTokens: number
   sampling: SamplingOptions
@@ -36,6 +37,7 @@ export interface Generation {
   lap: LapTimes
   /** Mean of the prefill laps, of one chunk each; several are under way at a time. */
   prefillLap: LapTimes
+  speculation: SpeculationSummary
 }
 
 export type GenerateEvent =
@@ -45,11 +47,14 @@ export type GenerateEvent =
   | { type: 'done', generation: Generation }
 
 /**
- * Prefills the prompt in chunks, then decodes a token a lap. Ends after a 'done' event.
- * @throws ModelError 'out-of-range' for an empty prompt, one longer than the context, or an id outside the vocabulary
+ * Prefills the prompt in chunks, then decodes laps of the newest token and a draft, each of which gives one token or more. Ends after a 'done' event.
+ * @throws ModelError 'out-of-range' for an empty prompt, one longer than the context, or an id outside the vocabulary; 'unsupported' for a drafter that is
+ * not there
  */
-export async function * generate (client: AttentionClient, stream: TextStream, promptTokens: number[], options: GenerateOptions): AsyncGenerator<GenerateEvent, void, void> {
-  const { maxPositions, eosTokenIds } = client.config
+export async function * generate (
+  client: AttentionClient, stream: TextStream, promptTokens: number[], options: GenerateOptions, speculation: SpeculationInit = { drafters: {}, policy: new DraftPolicy() }
+): AsyncGenerator<GenerateEvent, void, void> {
+  const { maxPositions, eosTokenIds, vocabSize, hiddenSize } = client.config
   const { maxTokens, signal } = options
   if (promptTokens.length === 0) throw new ModelError('out-of-range', 'The prompt is empty: give at least one token.')
   if (promptTokens.length > maxPositions) {
@@ -58,37 +63,50 @@ export async function * generate (client: AttentionClient, stream: TextStream, p
   const stopIds = new Set(options.stopTokenIds ?? eosTokenIds)
   const stops = new StopStrings(options.stop ?? [])
   const sampler = new Sampler(options.sampling)
+  const speculator = new Speculator(speculation, vocabSize, options)
   const cache = client.newCache()
   const prefilling = new LapProfile()
   const decode = new LapProfile()
   const start = performance.now()
-  let { logits } = yield * prefill(client, cache, promptTokens, { profile: prefilling, signal })
+  let rows = yield * prefill(client, cache, promptTokens, { profile: prefilling, signal })
+
+  const context = { tokens: [...promptTokens], cache, state: rows.states, pick: (logits: Float32Array, position: number) => sampler.sample(logits, position), signal }
+  for (const token of promptTokens) speculator.push(token)
+  const choose = (row: number): number => context.pick(logitsOf(row), context.tokens.length + row)
+  const logitsOf = (row: number): Float32Array => rows.logits.subarray(row * vocabSize, (row + 1) * vocabSize)
 
   const tokens: number[] = []
   let text = ''
   let firstTokenAt = start
-  let finishReason: FinishReason = 'length'
-  while (tokens.length < maxTokens) {
-    if (tokens.length > 0) {
-      if (cache.length === maxPositions) {
-        finishReason = 'context'
-        break
+  let finishReason: FinishReason | undefined = maxTokens < 1 ? 'length' : undefined
+  let chosen = finishReason === undefined ? confirm([], choose) : []
+  for (;;) {
+    for (const [row, id] of chosen.entries()) {
+      tokens.push(id)
+      context.tokens.push(id)
+      speculator.push(id)
+      if (tokens.length === 1) firstTokenAt = performance.now()
+      const piece = stops.push(stopIds.has(id) ? '' : stream.push(id))
+      text += piece.text
+      if (piece.stopped || stopIds.has(id)) finishReason = 'stop'
+      else if (tokens.length >= maxTokens) finishReason = 'length'
+      yield {
+        type: 'token', id, text: piece.text,
+        ...(options.logProbabilities !== undefined && { logProbabilities: logProbabilities(logitsOf(row), id, options.logProbabilities) })
       }
-      logits = (await client.lap([tokens[tokens.length - 1]], cache, { profile: decode, signal })).logits
+      if (finishReason !== undefined) break
     }
-    const id = sampler.sample(logits)
-    tokens.push(id)
-    if (tokens.length === 1) firstTokenAt = performance.now()
-    const piece = stops.push(stopIds.has(id) ? '' : stream.push(id))
-    text += piece.text
-    yield {
-      type: 'token', id, text: piece.text,
-      ...(options.logProbabilities !== undefined && { logProbabilities: logProbabilities(logits, id, options.logProbabilities) })
-    }
-    if (piece.stopped || stopIds.has(id)) {
-      finishReason = 'stop'
-      break
-    }
+    if (finishReason === undefined && cache.length === maxPositions) finishReason = 'context'
+    if (finishReason !== undefined) break
+
+    const draft = await speculator.draft(context, Math.min(maxTokens - tokens.length, maxPositions - cache.length) - 1)
+    const lapStart = performance.now()
+    rows = await client.lap([context.tokens[context.tokens.length - 1], ...draft.tokens], cache, { wanted: 'all', profile: decode, signal })
+    chosen = confirm(draft.tokens, choose)
+    const accepted = chosen.length - 1
+    cache.truncate(cache.length - (draft.tokens.length - accepted))
+    context.state = rows.states.subarray(accepted * hiddenSize, chosen.length * hiddenSize)
+    draft.done(accepted, performance.now() - lapStart)
   }
   const rest = stops.push(stream.end()).text + stops.end()
   const decodeSeconds = (performance.now() - firstTokenAt) / 1000
@@ -102,7 +120,8 @@ export async function * generate (client: AttentionClient, stream: TextStream, p
       tokensPerSecond: tokens.length > 1 ? (tokens.length - 1) / decodeSeconds : 0,
       firstTokenMs: firstTokenAt - start,
       lap: decode.mean(),
-      prefillLap: prefilling.mean()
+      prefillLap: prefilling.mean(),
+      speculation: speculator.record.summary()
     }
   }
 }

@@ -1,5 +1,3 @@
-import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64'
-import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
 import { ModelError } from '../../model-tools/index.js'
 
 export interface SamplingOptions {
@@ -13,10 +11,14 @@ export interface SamplingOptions {
   seed: number
 }
 
-/** Picks the next token from logits [vocabulary]: temperature, then top-k, then top-p, as transformers orders them. */
+/**
+ * Picks the token of a position from logits [vocabulary]: temperature, then top-k, then top-p, as transformers orders them, then by chance.
+ *
+ * Chance is a function of seed, position and token: of the tokens that are kept, the one with the smallest -log(u) / odds is taken (an exponential race, which
+ * each wins with its probability). So the token of a position does not depend on how many were picked before, or on how; and a drafter that picks
+ * from logits much like the model's mostly picks the same token ("Coupling without Communication", Daliri et al. 2024, arXiv 2408.07978).
+ */
 export class Sampler {
-  private readonly random: ReturnType<typeof xoroshiro128plus>
-
   /** @throws ModelError 'out-of-range' naming the option */
   constructor (private readonly options: SamplingOptions) {
     const { temperature, topK, topP, seed } = options
@@ -24,12 +26,27 @@ export class Sampler {
     if (!Number.isInteger(topK) || topK < 0) throw outOfRange(`top-k is a whole number from 0 (all) on, not ${topK}.`)
     if (!(topP > 0 && topP <= 1)) throw outOfRange(`top-p is a number above 0 and at most 1, not ${topP}.`)
     if (!Number.isSafeInteger(seed)) throw outOfRange(`The seed is a whole number, not ${seed}.`)
-    this.random = xoroshiro128plus(seed)
   }
 
-  sample (logits: Float32Array): number {
+  sample (logits: Float32Array, position: number): number {
+    if (this.options.temperature === 0) return argmax(logits)
+    const { ids, odds } = this.kept(logits)
+    const chance = new Chance(this.options.seed, position)
+    let winner = ids[0]
+    let first = Infinity
+    for (let i = 0; i < ids.length; i++) {
+      const time = -Math.log(chance.uniform(ids[i])) / odds[i]
+      if (time < first) {
+        first = time
+        winner = ids[i]
+      }
+    }
+    return winner
+  }
+
+  /** The tokens that may be picked and their probabilities, up to a common factor. */
+  kept (logits: Float32Array): { ids: Uint32Array, odds: Float64Array } {
     const { temperature, topK, topP } = this.options
-    if (temperature === 0) return argmax(logits)
     const ids = mostLikely(logits, topK === 0 ? logits.length : Math.min(topK, logits.length))
     const best = logits[ids[0]]
     const odds = Float64Array.from(ids, id => Math.exp((logits[id] - best) / temperature))
@@ -37,13 +54,34 @@ export class Sampler {
     let kept = 0
     let mass = 0
     while (kept < ids.length && (kept === 0 || mass < topP * all)) mass += odds[kept++]
-    let left = uniformFloat64(this.random) * mass
-    for (let i = 0; i < kept; i++) {
-      left -= odds[i]
-      if (left < 0) return ids[i]
-    }
-    return ids[kept - 1] // rounding left a crumb
+    return { ids: ids.subarray(0, kept), odds: odds.subarray(0, kept) }
   }
+}
+
+/** Random numbers of one position, one for each token. */
+class Chance {
+  private readonly a: number
+  private readonly b: number
+
+  constructor (seed: number, position: number) {
+    const [low, high] = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0]
+    this.a = mix(mix(mix(0x9e3779b9, low), high), position)
+    this.b = mix(mix(mix(0x7f4a7c15, position), low), high)
+  }
+
+  /** Above 0 and below 1, in steps of 2^-52. */
+  uniform (token: number): number {
+    const x = mix(this.a, Math.imul(token, 0x9e3779b1))
+    return ((mix(x, this.b) >>> 6) * 2 ** 26 + (mix(this.b, x) >>> 6) + 0.5) / 2 ** 52
+  }
+}
+
+/** Spreads every bit of both over 32 bits (the finaliser of MurmurHash3). */
+function mix (hash: number, value: number): number {
+  let h = (hash ^ value) + 0x9e3779b9 | 0
+  h = Math.imul(h ^ h >>> 16, 0x85ebca6b)
+  h = Math.imul(h ^ h >>> 13, 0xc2b2ae35)
+  return h ^ h >>> 16
 }
 
 function outOfRange (message: string): ModelError {

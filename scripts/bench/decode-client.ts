@@ -61,7 +61,7 @@ function randomTokens (count: number, vocabSize: number): number[] {
 }
 
 async function generate (client: SwarmClient, ids: number[], maxTokens: number): Promise<Generation> {
-  for await (const event of client.generate(ids, { maxTokens, stopTokenIds: [], sampling: GREEDY })) if (event.type === 'done') return event.generation
+  for await (const event of client.generate(ids, { maxTokens, stopTokenIds: [], sampling: GREEDY, draft: 'none' })) if (event.type === 'done') return event.generation
   throw new Error('the generation ended without a result')
 }
 

@@ -46,7 +46,7 @@ try {
 }
 
 async function generate (client: SwarmClient): Promise<Generation> {
-  const events = client.generate(client.encode(PROMPT), { maxTokens: TOKENS, stopTokenIds: [], sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 } })
+  const events = client.generate(client.encode(PROMPT), { maxTokens: TOKENS, stopTokenIds: [], sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 }, draft: 'none' })
   for await (const event of events) if (event.type === 'done') return event.generation
   throw new Error('the generation ended without a result')
 }

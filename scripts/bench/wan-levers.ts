@@ -49,8 +49,8 @@ export function tokensFor (lapMs: number): number {
 
 export async function decode ({ remote, half }: WanClients, lever: Lever, prompt: number, tokens: number): Promise<Decoded> {
   const client = lever === 'local' || lever === 'all' ? half : remote
-  const { tokensPerSecond, lap, firstTokenMs } = await generated(client, prompt, tokens, lever === 'speculation' || lever === 'all')
-  return { tokensPerSecond, lapMs: lap.total, tokensPerLap: Math.max(1, tokensPerSecond * lap.total / 1_000), firstTokenMs }
+  const { tokensPerSecond, lap, firstTokenMs, speculation } = await generated(client, prompt, tokens, lever === 'speculation' || lever === 'all')
+  return { tokensPerSecond, lapMs: lap.total, tokensPerLap: speculation.tokensPerLap, firstTokenMs }
 }
 
 /** Tokens a second of several sequences at a time, by different prompts, without drafts. */
@@ -106,5 +106,5 @@ async function run (client: SwarmClient, ids: number[], tokens: number, drafts: 
 }
 
 function generation (maxTokens: number, drafts: boolean): GenerateInit {
-  return Object.assign({ maxTokens, stopTokenIds: [], sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 } }, { draft: drafts ? 'auto' : 'none' })
+  return { maxTokens, stopTokenIds: [], sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 }, draft: drafts ? 'auto' : 'none' }
 }

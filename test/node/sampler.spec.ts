@@ -5,7 +5,7 @@ const greedy = { temperature: 0, topK: 0, topP: 1, seed: 1 }
 
 describe('Sampler', () => {
   it('takes the lowest id of the largest logit at temperature 0', () => {
-    assert.equal(new Sampler(greedy).sample(Float32Array.of(1, 3, 3, 2)), 1)
+    assert.equal(new Sampler(greedy).sample(Float32Array.of(1, 3, 3, 2), 0), 1)
     assert.equal(argmax(Float32Array.of(-2, -1, -3)), 1)
   })
 
@@ -13,7 +13,7 @@ describe('Sampler', () => {
     const logits = Float32Array.from({ length: 50 }, (_, i) => Math.sin(i))
     const draw = (seed: number): number[] => {
       const sampler = new Sampler({ temperature: 1, topK: 0, topP: 1, seed })
-      return Array.from({ length: 40 }, () => sampler.sample(logits))
+      return Array.from({ length: 40 }, (_, position) => sampler.sample(logits, position))
     }
     assert.deepEqual(draw(7), draw(7))
     assert.notDeepEqual(draw(7), draw(8))
@@ -23,7 +23,7 @@ describe('Sampler', () => {
     const logits = Float32Array.of(0, Math.log(2), Math.log(5))
     const sampler = new Sampler({ temperature: 1, topK: 0, topP: 1, seed: 3 })
     const counts = [0, 0, 0]
-    for (let i = 0; i < 40_000; i++) counts[sampler.sample(logits)]++
+    for (let i = 0; i < 40_000; i++) counts[sampler.sample(logits, i)]++
     const expected = [1 / 8, 2 / 8, 5 / 8]
     counts.forEach((count, id) => { assert.ok(Math.abs(count / 40_000 - expected[id]) < 0.01, `token ${id}: ${count}`) })
   })
@@ -31,7 +31,7 @@ describe('Sampler', () => {
   it('divides logits by the temperature', () => {
     const sampler = new Sampler({ temperature: 0.5, topK: 0, topP: 1, seed: 3 })
     let ones = 0
-    for (let i = 0; i < 40_000; i++) ones += sampler.sample(Float32Array.of(0, Math.log(2)))
+    for (let i = 0; i < 40_000; i++) ones += sampler.sample(Float32Array.of(0, Math.log(2)), i)
     assert.ok(Math.abs(ones / 40_000 - 4 / 5) < 0.01, `${ones}`)
   })
 
@@ -44,7 +44,7 @@ describe('Sampler', () => {
     it(name, () => {
       const logits = Float32Array.of(Math.log(0.1), Math.log(0.2), Math.log(0.3), Math.log(0.4))
       const sampler = new Sampler({ temperature: 1, topK, topP, seed: 11 })
-      const seen = new Set(Array.from({ length: 500 }, () => sampler.sample(logits)))
+      const seen = new Set(Array.from({ length: 500 }, (_, position) => sampler.sample(logits, position)))
       assert.deepEqual([...seen].sort(), allowed)
     })
   }

@@ -1,0 +1,78 @@
+import { type Bundle, drafterGraph, type DrafterConfig, type LayerType } from '../../../model-tools/index.js'
+import { f32Tensor, openSession, type Session, type Tensor } from '../../onnx-session.js'
+import { Embedding } from '../embedding.js'
+import type { KvCache } from '../kv-cache.js'
+import { ropeAngles, ropeFrequencies } from '../rope.js'
+import type { DraftContext, Drafter } from './drafter.js'
+
+/**
+ * The model's own drafter (drafter.md): a small recurrent model that reads the model's keys and values of its last layers in place. It computes on this
+ * machine alone and has no state, so several sequences share it.
+ */
+export class Assistant implements Drafter {
+  private readonly frequencies: Record<LayerType, Float32Array>
+
+  private constructor (private readonly bundle: Bundle, private readonly drafter: DrafterConfig, private readonly session: Session, private readonly embedding: Embedding) {
+    const { sliding, full } = bundle.config.attention
+    this.frequencies = { sliding: ropeFrequencies(sliding), full: ropeFrequencies(full) }
+  }
+
+  /** Undefined for a bundle without a drafter. Its files are verified with the client part's. */
+  static async load (bundle: Bundle, threads: number): Promise<Assistant | undefined> {
+    const { drafter } = bundle.manifest
+    if (drafter === undefined) return undefined
+    const session = await openSession(drafterGraph(bundle.config, drafter, name => bundle.tensor(name)), { dir: bundle.dir, threads })
+    return new Assistant(bundle, drafter, session, new Embedding(bundle))
+  }
+
+  async draft ({ tokens, cache, state, pick, signal }: DraftContext, length: number): Promise<number[]> {
+    const drafted: number[] = []
+    const fixed = this.fixedInputs(cache)
+    let token = tokens[tokens.length - 1]
+    let hidden = state
+    while (drafted.length < length) {
+      signal?.throwIfAborted()
+      const { logits, nextState } = await this.step(token, hidden, fixed)
+      token = pick(logits, tokens.length + drafted.length)
+      drafted.push(token)
+      hidden = nextState
+    }
+    return drafted
+  }
+
+  /** What all steps of one draft share. A drafted token is turned as if it stood where the newest one does: so the drafter was trained. */
+  fixedInputs (cache: KvCache): Record<string, Tensor> {
+    const { config } = this.bundle
+    const inputs: Record<string, Tensor> = {}
+    for (const type of new Set(this.drafter.layerTypes)) {
+      const frequencies = this.frequencies[type]
+      const { cos, sin } = ropeAngles(frequencies, cache.length, 1)
+      const { keyTensor, valueTensor, capacity } = cache.layer(config.layerTypes.lastIndexOf(type))
+      inputs[`cos_${type}`] = f32Tensor(cos, [1, frequencies.length])
+      inputs[`sin_${type}`] = f32Tensor(sin, [1, frequencies.length])
+      inputs[`cache_k_${type}`] = keyTensor
+      inputs[`cache_v_${type}`] = valueTensor
+      inputs[`cache_mask_${type}`] = f32Tensor(mask(cache.length, capacity, type === 'sliding' ? config.slidingWindow : Infinity), [1, capacity])
+    }
+    return inputs
+  }
+
+  /** One token further: logits [vocabulary] and the state [H] for the step after it. */
+  async step (token: number, state: Float32Array, fixed: Record<string, Tensor>): Promise<{ logits: Float32Array, nextState: Float32Array }> {
+    const dims = [1, this.bundle.config.hiddenSize]
+    const out = await this.session.run({ embedding: f32Tensor(this.embedding.lookup([token]), dims), state: f32Tensor(state, dims), ...fixed })
+    return { logits: out.logits.data as Float32Array, nextState: out.next_state.data as Float32Array }
+  }
+
+  async close (): Promise<void> {
+    this.embedding.close()
+    await this.session.release()
+  }
+}
+
+/** The query at position `length` sees the keys before it, on sliding layers those less than a window away. */
+function mask (length: number, capacity: number, window: number): Float32Array {
+  const added = new Float32Array(capacity).fill(-Infinity)
+  for (let key = Math.max(0, length - capacity, length - window + 1); key < length; key++) added[key % capacity] = 0
+  return added
+}

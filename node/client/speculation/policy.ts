@@ -1,0 +1,128 @@
+import { Acceptance } from './acceptance.js'
+import { LapCost } from './lap-cost.js'
+
+/** Tokens of the longest draft. A lap that confirms more costs too much on any link. */
+export const MAX_DRAFT = 16
+
+/** Laps without a draft at the beginning: what drafting is compared with. */
+const PLAIN_LAPS = 2
+
+/** Drafting must promise this much more than not drafting: figures are uncertain, and a plain lap is a sure thing. */
+const MARGIN = 1.03
+
+/** What is not best is tried again after so many laps, at first and at most; a try that changes nothing doubles them. */
+const FIRST_PAUSE = 16
+const LONGEST_PAUSE = 256
+
+/** Tokens of a try. */
+const TRY_LENGTH = 2
+
+/** Tokens that a draft may have more for each draft of the same kind that was measured. */
+const RAMP = 2
+
+/** Drafts over which the time of drafting is averaged. */
+const RECENT_DRAFTS = 8
+
+/** A drafter that has something to propose now. */
+export interface Candidate {
+  /** What is measured together: a drafter, or a drafter in one kind of case. */
+  arm: string
+  /** Tokens that it can propose at most. */
+  most: number
+}
+
+export interface Decision {
+  /** Whom to ask; absent where a lap without a draft is best. */
+  arm?: string
+  /** Tokens of the draft. */
+  length: number
+  /** Not the best by what is known, but to know it better. */
+  trial: boolean
+}
+
+/** What became of a lap that was decided about. */
+export interface LapOutcome extends Decision {
+  drafted: number
+  accepted: number
+  draftMs: number
+  lapMs: number
+}
+
+interface Arm {
+  acceptance: Acceptance
+  drafts: number
+  /** Of drafting, milliseconds a token. */
+  tokenMs: number
+  lastLap: number
+  pause: number
+}
+
+interface Option extends Decision {
+  /** Tokens a millisecond. */
+  rate: number
+  known: Arm
+}
+
+/**
+ * Decides who drafts and how much: what gives most tokens a second by what was measured of acceptance, drafting and laps. What is not known yet
+ * is taken for good, and tried with short drafts; what has been found worse, drafting itself included, is tried again after ever longer pauses.
+ */
+export class DraftPolicy {
+  private readonly arms = new Map<string, Arm>()
+  private readonly plain = newArm()
+  private readonly laps = new LapCost()
+  private lap = 0
+
+  /** `room`: tokens that a draft may have at most where the text must end. */
+  decide (candidates: Candidate[], room = MAX_DRAFT): Decision {
+    if (this.plain.drafts < PLAIN_LAPS || room < 1) return { length: 0, trial: false }
+    const plain: Option = { length: 0, trial: false, rate: MARGIN / this.laps.of(1), known: this.plain }
+    const options = [plain, ...candidates.map(candidate => this.bestLength(candidate, room))]
+    const best = options.reduce((a, b) => b.rate > a.rate ? b : a)
+    const overdue = ({ known }: Option): number => this.lap - known.lastLap - known.pause
+    const trial = options.filter(option => option !== best && overdue(option) > 0).sort((a, b) => overdue(b) - overdue(a)).at(0)
+    if (trial === undefined) return { arm: best.arm, length: best.length, trial: false }
+    return { arm: trial.arm, length: Math.min(trial.length, TRY_LENGTH), trial: true }
+  }
+
+  /** The candidate that promises most with a draft of `length` tokens, or with as many as it has. */
+  decideFixed (candidates: Candidate[], length: number): Decision {
+    let best: (Decision & { rate: number }) | undefined
+    for (const { arm, most } of candidates) {
+      const own = Math.min(most, length)
+      const rate = this.rates(this.arms.get(arm) ?? newArm(), own)[own]
+      if (own > 0 && (best === undefined || rate > best.rate)) best = { arm, length: own, trial: false, rate }
+    }
+    return best === undefined ? { length: 0, trial: false } : { arm: best.arm, length: best.length, trial: false }
+  }
+
+  observe ({ arm: name, trial, drafted, accepted, draftMs, lapMs }: LapOutcome): void {
+    this.lap++
+    this.laps.observe(1 + drafted, lapMs)
+    const arm = name === undefined ? this.plain : this.arms.get(name) ?? newArm()
+    if (name !== undefined) this.arms.set(name, arm)
+    arm.drafts++
+    arm.lastLap = this.lap
+    arm.pause = trial ? Math.min(2 * arm.pause, LONGEST_PAUSE) : FIRST_PAUSE
+    if (drafted === 0) return
+    arm.acceptance.observe(drafted, accepted)
+    arm.tokenMs += (draftMs / drafted - arm.tokenMs) / Math.min(arm.drafts, RECENT_DRAFTS)
+  }
+
+  private bestLength ({ arm: name, most }: Candidate, room: number): Option {
+    const known = this.arms.get(name) ?? newArm()
+    const rates = this.rates(known, Math.min(most, room, MAX_DRAFT, RAMP * (1 + known.drafts)))
+    let length = 1
+    for (let n = 2; n < rates.length; n++) if (rates[n] > rates[length]) length = n
+    return { arm: name, length, trial: false, rate: rates[length], known }
+  }
+
+  /** Tokens a millisecond with a draft of each length from 0 to `most`. */
+  private rates ({ acceptance, tokenMs }: Arm, most: number): number[] {
+    return acceptance.expected(most).map((tokens, length) => tokens / (this.laps.of(1 + length) + length * tokenMs))
+  }
+}
+
+function newArm (): Arm {
+  return { acceptance: new Acceptance(), drafts: 0, tokenMs: 0, lastLap: 0, pause: FIRST_PAUSE }
+}

@@ -1,0 +1,90 @@
+import { ModelError } from '../../../model-tools/index.js'
+import { DRAFTER_NAMES, type DraftContext, type Drafter, type DrafterName } from './drafter.js'
+import { type Match, PromptLookup } from './lookup.js'
+import { type Candidate, type Decision, DraftPolicy, MAX_DRAFT } from './policy.js'
+import { SpeculationRecord } from './record.js'
+
+/** Who drafts: 'auto' is whoever pays. */
+export const DRAFT_CHOICES = ['auto', 'none', ...DRAFTER_NAMES] as const
+export type DraftChoice = typeof DRAFT_CHOICES[number]
+
+export interface SpeculationOptions {
+  /** Who proposes tokens that the model confirms several a lap. The text is the same whoever does. @default 'auto' */
+  draft?: DraftChoice
+  /** Tokens of every draft. @default by what is measured of acceptance and laps, none where drafting does not pay */
+  draftTokens?: number
+}
+
+/** What all generations of a client share: drafters that are there, and what was measured. */
+export interface SpeculationInit {
+  drafters: Partial<Record<DrafterName, Drafter>>
+  policy: DraftPolicy
+}
+
+/** From so many equal tokens on a match is another kind of case than a shorter one: mostly a copy. */
+const LONG_MATCH = 4
+
+/** Tells a sequence's laps which tokens to try, and learns from what becomes of them. */
+export class Speculator {
+  readonly record = new SpeculationRecord()
+  private readonly lookup: PromptLookup | undefined
+  private readonly named: DrafterName[]
+  private readonly draftTokens?: number
+
+  /** @throws ModelError 'unsupported' for a drafter that the model does not have, 'out-of-range' for a number of tokens that no draft can have */
+  constructor (private readonly init: SpeculationInit, vocabSize: number, { draft = 'auto', draftTokens }: SpeculationOptions) {
+    if (draftTokens !== undefined && !(Number.isInteger(draftTokens) && draftTokens >= 1 && draftTokens <= MAX_DRAFT)) {
+      throw new ModelError('out-of-range', `A draft has 1 to ${MAX_DRAFT} tokens, not ${draftTokens}.`, { draftTokens })
+    }
+    if (draft === 'assistant' && init.drafters.assistant === undefined) {
+      throw new ModelError('unsupported', 'This bundle has no drafter: convert the checkpoint again with --drafter <checkpoint of its assistant>, or draft by lookup or self.', { draft })
+    }
+    if (draft === 'self' && init.drafters.self === undefined) {
+      throw new ModelError('unsupported', 'This model is all on this machine, so a part of it cannot draft for the whole: draft by lookup or assistant.', { draft })
+    }
+    this.named = draft === 'auto' ? [...DRAFTER_NAMES] : draft === 'none' ? [] : [draft]
+    this.draftTokens = draftTokens
+    if (this.named.includes('lookup')) this.lookup = new PromptLookup(vocabSize)
+  }
+
+  /** Every token of the text, prompt and answer, in order. */
+  push (token: number): void { this.lookup?.push(token) }
+
+  /** The tokens to try after `context.tokens`, at most `room`. `done` is to be called when the lap that tries them has ended. */
+  async draft (context: DraftContext, room: number): Promise<{ tokens: number[], done: (accepted: number, lapMs: number) => void }> {
+    const { policy, drafters } = this.init
+    const match = this.lookup?.match()
+    const candidates = this.candidates(match, context, room)
+    const decision = this.draftTokens === undefined ? policy.decide(candidates, room) : policy.decideFixed(candidates, Math.min(room, this.draftTokens))
+    const start = performance.now()
+    const tokens = await draftBy(decision, drafters, { lookup: this.lookup, match }, context)
+    const draftMs = performance.now() - start
+    return {
+      tokens,
+      done: (accepted, lapMs) => {
+        policy.observe({ ...decision, drafted: tokens.length, accepted, draftMs, lapMs })
+        this.record.add({ drafter: tokens.length === 0 ? 'none' : drafterOf(decision), drafted: tokens.length, accepted, draftMs, lapMs })
+      }
+    }
+  }
+
+  private candidates (match: Match | undefined, { tokens }: DraftContext, room: number): Candidate[] {
+    const found: Candidate[] = []
+    if (match !== undefined) found.push({ arm: match.length < LONG_MATCH ? 'lookup/short' : 'lookup/long', most: Math.min(room, tokens.length - match.next) })
+    for (const name of ['assistant', 'self'] as const) {
+      if (this.named.includes(name) && this.init.drafters[name] !== undefined) found.push({ arm: name, most: room })
+    }
+    return found
+  }
+}
+
+async function draftBy (decision: Decision, drafters: SpeculationInit['drafters'], { lookup, match }: { lookup?: PromptLookup, match?: Match }, context: DraftContext): Promise<number[]> {
+  const name = drafterOf(decision)
+  if (name === 'none') return []
+  if (name === 'lookup') return match === undefined ? [] : lookup?.after(match, decision.length) ?? []
+  return await drafters[name]?.draft(context, decision.length) ?? []
+}
+
+function drafterOf ({ arm }: Decision): DrafterName | 'none' {
+  return DRAFTER_NAMES.find(name => arm?.split('/')[0] === name) ?? 'none'
+}

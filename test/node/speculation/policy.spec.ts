@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict'
+import { type Candidate, DraftPolicy, MAX_DRAFT } from '../../../node/client/speculation/index.js'
+
+/** A link, a machine and a text, as a policy sees them. */
+interface World {
+  /** Milliseconds of a lap with k tokens. */
+  lap: (tokens: number) => number
+  /** Milliseconds of a drafted token, and the probability that it is right where all before it are, by drafter. */
+  drafters: Record<string, { tokenMs: number, right: (position: number, lap: number) => number }>
+}
+
+interface Result { tokensPerSecond: number, drafting: number, meanLength: number, by: Record<string, number> }
+
+/** A seeded generator in [0, 1). */
+function chance (seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return state / 2 ** 32
+  }
+}
+
+/** Runs `laps` laps; the last half of them counts. `fixed` drafts as many tokens every time. */
+function simulate ({ lap, drafters }: World, { laps = 600, fixed, jitter = 0.05 }: { laps?: number, fixed?: { arm: string, length: number }, jitter?: number } = {}): Result {
+  const policy = new DraftPolicy()
+  const random = chance(5)
+  const candidates: Candidate[] = Object.keys(drafters).map(arm => ({ arm, most: MAX_DRAFT }))
+  let [ms, tokens, drafting, length] = [0, 0, 0, 0]
+  const by: Record<string, number> = {}
+  for (let i = 0; i < laps; i++) {
+    const decision = fixed === undefined ? policy.decide(candidates) : { ...fixed, trial: false }
+    const { tokenMs, right } = decision.arm === undefined ? { tokenMs: 0, right: () => 0 } : drafters[decision.arm]
+    let accepted = 0
+    while (accepted < decision.length && random() < right(accepted, i)) accepted++
+    const draftMs = decision.length * tokenMs
+    const lapMs = lap(1 + decision.length) * (1 + jitter * (2 * random() - 1))
+    if (fixed === undefined) policy.observe({ ...decision, drafted: decision.length, accepted, draftMs, lapMs })
+    if (i < laps / 2) continue
+    ms += draftMs + lapMs
+    tokens += 1 + accepted
+    if (decision.length === 0) continue
+    drafting++
+    length += decision.length
+    by[decision.arm!] = (by[decision.arm!] ?? 0) + 1
+  }
+  return { tokensPerSecond: 1000 * tokens / ms, drafting: drafting / (laps / 2), meanLength: length / Math.max(1, drafting), by }
+}
+
+/** The best that one drafter with one length can do, not drafting included. */
+function best (world: World): number {
+  const all = Object.keys(world.drafters).flatMap(arm => Array.from({ length: MAX_DRAFT + 1 }, (_, length) => simulate(world, { fixed: { arm, length } }).tokensPerSecond))
+  return Math.max(...all)
+}
+
+/** The demo drafter's acceptance, measured (see model-tools/demo-drafter/NOTES.md). */
+const demo = (position: number): number => [0.716, 0.757, 0.744, 0.772][Math.min(position, 3)]
+const LAYERS = 30
+
+describe('DraftPolicy, simulated', () => {
+  const worlds: Record<string, World & { drafts: 'hardly' | 'mostly' }> = {
+    'RTT 0, a lap costs as much as its tokens': { lap: k => 90 * k, drafters: { assistant: { tokenMs: 8, right: demo } }, drafts: 'hardly' },
+    'RTT 0, four tokens cost two and a half laps, a poor drafter': { lap: k => 45 + 45 * k, drafters: { assistant: { tokenMs: 8, right: () => 0.3 } }, drafts: 'hardly' },
+    'RTT 0, four tokens cost two and a half laps, a good drafter': { lap: k => 45 + 45 * k, drafters: { assistant: { tokenMs: 8, right: () => 0.9 } }, drafts: 'mostly' },
+    'RTT 18 ms': { lap: k => LAYERS * 18 + 60 + 30 * k, drafters: { assistant: { tokenMs: 8, right: demo } }, drafts: 'mostly' },
+    'RTT 18 ms, expensive drafts': { lap: k => LAYERS * 18 + 60 + 30 * k, drafters: { self: { tokenMs: 90, right: () => 0.6 } }, drafts: 'mostly' },
+    'RTT 100 ms': { lap: k => LAYERS * 100 + 60 + 30 * k, drafters: { assistant: { tokenMs: 8, right: demo } }, drafts: 'mostly' },
+    'RTT 18 ms, nothing is ever right': { lap: k => LAYERS * 18 + 60 + 30 * k, drafters: { assistant: { tokenMs: 8, right: () => 0.02 } }, drafts: 'hardly' },
+    'RTT 18 ms, three drafters': {
+      lap: k => LAYERS * 18 + 60 + 30 * k, drafts: 'mostly',
+      drafters: { 'lookup/short': { tokenMs: 0, right: () => 0.25 }, assistant: { tokenMs: 8, right: demo }, self: { tokenMs: 100, right: () => 0.7 } }
+    }
+  }
+  for (const [name, world] of Object.entries(worlds)) {
+    it(`comes near the best fixed choice: ${name}`, () => {
+      const found = simulate(world)
+      const limit = best(world)
+      assert.ok(found.tokensPerSecond > 0.93 * limit, `${found.tokensPerSecond} tok/s where ${limit} are possible`)
+      if (world.drafts === 'hardly') assert.ok(found.drafting < 0.1, `drafts in ${found.drafting} of the laps`)
+      else assert.ok(found.drafting > 0.85, `drafts in ${found.drafting} of the laps`)
+    })
+  }
+
+  it('prefers the better of two drafters, and leaves it when the text changes', () => {
+    const turn = 600
+    const world: World = {
+      lap: k => LAYERS * 18 + 60 + 30 * k,
+      drafters: {
+        lookup: { tokenMs: 0, right: (_, lap) => lap < turn ? 0.9 : 0.2 },
+        assistant: { tokenMs: 8, right: demo }
+      }
+    }
+    assert.ok(simulate(world, { laps: turn }).by.lookup > 0.85 * turn / 2)
+    const { by } = simulate(world, { laps: 2 * turn })
+    assert.ok(by.assistant > 0.75 * turn, `${JSON.stringify(by)}`)
+  })
+
+  it('drafts more tokens where a round trip is longer', () => {
+    const length = (rtt: number): number => simulate({ lap: k => LAYERS * rtt + 60 + 30 * k, drafters: { assistant: { tokenMs: 8, right: () => 0.8 } } }).meanLength
+    const lengths = [2, 18, 100].map(length)
+    assert.ok(lengths[0] < lengths[1] && lengths[1] < lengths[2], lengths.join(' '))
+  })
+
+  it('begins to draft when a link becomes slow, and ends when it becomes fast', () => {
+    const policy = new DraftPolicy()
+    const random = chance(3)
+    const run = (rtt: number, laps: number): number => {
+      let drafts = 0
+      for (let i = 0; i < laps; i++) {
+        const decision = policy.decide([{ arm: 'assistant', most: MAX_DRAFT }])
+        let accepted = 0
+        while (accepted < decision.length && random() < 0.7) accepted++
+        policy.observe({ ...decision, drafted: decision.length, accepted, draftMs: 8 * decision.length, lapMs: LAYERS * rtt + 90 * (1 + decision.length) })
+        if (i >= laps - 100 && decision.length > 0) drafts++
+      }
+      return drafts
+    }
+    assert.ok(run(0, 300) < 15)
+    assert.ok(run(18, 400) > 80)
+    assert.ok(run(0, 400) < 15)
+  })
+
+  it('is not misled by a lap that took a thousand times as long', () => {
+    const policy = new DraftPolicy()
+    const candidates = [{ arm: 'assistant', most: MAX_DRAFT }]
+    const lap = (lapMs: (tokens: number) => number): number => {
+      const decision = policy.decide(candidates)
+      policy.observe({ ...decision, drafted: decision.length, accepted: Math.min(decision.length, 3), draftMs: 8, lapMs: lapMs(1 + decision.length) })
+      return decision.length
+    }
+    for (let i = 0; i < 100; i++) lap(k => 500 + 20 * k)
+    lap(() => 500_000)
+    let drafts = 0
+    for (let i = 0; i < 50; i++) if (lap(k => 500 + 20 * k) > 0) drafts++
+    assert.ok(drafts > 40, `${drafts} of 50`)
+  })
+
+  it('keeps within what a drafter has and what the text has room for', () => {
+    const policy = new DraftPolicy()
+    for (let i = 0; i < 200; i++) {
+      const [most, room] = [1 + i % 5, i % 4]
+      const decision = policy.decide([{ arm: 'lookup', most }], room)
+      assert.ok(decision.length <= Math.min(most, room))
+      policy.observe({ ...decision, drafted: decision.length, accepted: decision.length, draftMs: 0, lapMs: 100 })
+    }
+    assert.deepEqual(policy.decideFixed([{ arm: 'lookup', most: 3 }], 8), { arm: 'lookup', length: 3, trial: false })
+    assert.deepEqual(policy.decideFixed([], 8), { length: 0, trial: false })
+  })
+})
