@@ -53,12 +53,19 @@ export async function decode ({ remote, half }: WanClients, lever: Lever, prompt
   return { tokensPerSecond, lapMs: lap.total, tokensPerLap: speculation.tokensPerLap, firstTokenMs }
 }
 
-/** Tokens a second of several sequences at a time, by different prompts, without drafts. */
+/** Tokens a second of several sequences at a time, by different prompts, without drafts: while all of them decode. */
 export async function aggregate ({ remote }: WanClients, sequences: number, tokens: number): Promise<number> {
-  const start = performance.now()
-  const runs = Array.from({ length: sequences }, (_, at) => generated(remote, at, tokens, false))
-  const total = (await Promise.all(runs)).reduce((sum, generation) => sum + generation.tokens.length, 0)
-  return total / ((performance.now() - start) / 1_000)
+  const times = await Promise.all(Array.from({ length: sequences }, async (_, at) => {
+    const tokenTimes: number[] = []
+    for await (const event of remote.generate(remote.encode(OPENINGS[at % OPENINGS.length]), generation(tokens, false))) {
+      if (event.type === 'token') tokenTimes.push(performance.now())
+    }
+    return tokenTimes
+  }))
+  const from = Math.max(...times.map(([first]) => first))
+  const to = Math.min(...times.map(of => of[of.length - 1]))
+  if (to <= from) throw new Error('one sequence ended before another began: give them more tokens')
+  return times.flat().filter(at => at > from && at <= to).length / ((to - from) / 1_000)
 }
 
 /** Tokens a second of a long prompt, up to the first token of the answer. */

@@ -44,6 +44,7 @@ async function measure (): Promise<void> {
   let clients: WanClients | undefined
   try {
     clients = await openClients(model, swarm.bootstrap, swarm.layers)
+    await prefill(clients) // the first one pays for memory and compilers
     const progress = terminal.progress('Rows')
     for (const [at, name] of names.entries()) {
       terminal.note(`${name} ...`)
@@ -63,7 +64,7 @@ async function measure (): Promise<void> {
   if (options.svg !== undefined) await writeFile(options.svg, wanSvg(rows, title))
   terminal.result(`${wanTable(rows, swarm.layers)}\n\n${targetTable(targets)}\n
 tok/s but where said otherwise; medians of ${rounds} rounds, the levers of a row in turn; ${title}, fp16 rows, greedy, openings that neither model nor drafter was trained on.
-All processes share this machine. 'all': drafts and every second layer local. Sequences: together, without drafts. p99 of ${TAIL_TOKENS} laps.\n`)
+All processes share this machine. 'all': drafts and every second layer local. Sequences: together, while all of them decode, without drafts. p99 of ${TAIL_TOKENS} laps.\n`)
 }
 
 async function measureRow (name: string, swarm: WanSwarm, clients: WanClients, rounds: number): Promise<WanRow> {
@@ -73,7 +74,7 @@ async function measureRow (name: string, swarm: WanSwarm, clients: WanClients, r
   const row: WanRow = { name: describe(roundTripMs, jitter, disturbance), roundTripMs, jitter, disturbance, tokensPerSecond: {}, aggregate: {} }
   await swarm.distance(roundTripMs, jitter)
   // The estimates get used to the distance, and both clients' code gets warm.
-  for (const lever of LEVERS) await decode(clients, lever, 0, tokensFor(Math.max(20, swarm.layers * roundTripMs)) / 2)
+  for (const lever of LEVERS) await decode(clients, lever, 0, Math.round(tokensFor(Math.max(20, swarm.layers * roundTripMs)) / 2))
 
   if (disturbance === 'dies') {
     row.tokensPerSecond.none = await disturbed(clients, 40, async () => { await swarm.peers[busiest(swarm, clients)].stop('SIGKILL') })
@@ -90,7 +91,7 @@ async function measureRow (name: string, swarm: WanSwarm, clients: WanClients, r
       const usual = decoded[lever].at(-1)?.lapMs ?? Math.max(5, (lever === 'local' || lever === 'all' ? 0.5 : 1) * swarm.layers * roundTripMs + 10)
       decoded[lever].push(await decode(clients, lever, round + 1, tokensFor(usual)))
     }
-    for (const count of SEQUENCES) sequences[count].push(await aggregate(clients, count, Math.max(8, tokensFor(decoded.none[0].lapMs) / 2)))
+    for (const count of SEQUENCES) sequences[count].push(await aggregate(clients, count, Math.max(16, Math.round(tokensFor(decoded.none[0].lapMs) / 2))))
     prefilled.push(await prefill(clients))
   }
   const median = (values: number[]): number => spread(values).median
