@@ -29,6 +29,18 @@ describe('swarm inspector', () => {
     assert.deepEqual(await (await inspector()).peers('00'.repeat(32)), [])
   })
 
+  it('shows whom a client here would ask, and why not the others', async () => {
+    await swarm.join()
+    const all = await Promise.all([swarm.peer(slice(0, 8), new FakeCompute()), swarm.peer(slice(0, 8), new FakeCompute())])
+    const [first, second] = await (await inspector()).peers(MODEL.modelId)
+    assert.deepEqual([first.peerId, second.peerId].sort(), all.map(({ host }) => host.peerId).sort())
+    for (const { latencyMs, deviationMs, expectedMs } of [first, second]) assert.ok(latencyMs != null && deviationMs != null && expectedMs != null && expectedMs > latencyMs)
+    const [near, far] = (first.expectedMs ?? 0) <= (second.expectedMs ?? 0) ? [first, second] : [second, first]
+    assert.deepEqual(near.plan, [{ layer: 0, reason: 'whole' }, { layer: 1, reason: 'whole' }])
+    assert.deepEqual(far.plan?.map(({ layer }) => layer), [0, 1])
+    assert.ok(far.plan?.every(({ reason }) => reason === 'slower' || reason === 'spare'))
+  })
+
   it('shows the coverage, and its loss when a host stops', async () => {
     await swarm.join()
     const low = await swarm.peer(slice(0, 4), new FakeCompute())
