@@ -131,7 +131,7 @@ export async function fuzzTargets (): Promise<FuzzTarget[]> {
     {
       name: 'sealed-manifest',
       reads: 'the signed envelope around it',
-      share: 1 / 50,
+      share: 1,
       valid: async random => {
         // Half of them are signed as they should be and hold what should not be there.
         const payload = random.chance(0.5) ? random.bytes(random.below(100)) : await payloadOf(await sealManifest(manifestOf(random), key))
@@ -180,7 +180,7 @@ export async function fuzzTargets (): Promise<FuzzTarget[]> {
     {
       name: 'bundle-manifest',
       reads: 'the manifest of a bundle, fetched from strangers',
-      share: 1 / 50,
+      share: 1,
       valid: random => random.chance(0.5) ? bundleManifest : hostileJson(random, bundleManifest),
       decode: input => {
         const { files } = parseManifest(Buffer.from(input).toString('utf8'), 'manifest')
