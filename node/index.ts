@@ -1,6 +1,10 @@
 /** moeswarm's library: a client that generates, a peer that donates. The command line uses only this. */
 export { type GenerateInit, SwarmClient, type SwarmClientInit } from './swarm-client.js'
 export { type DonateInit, type PeerStatus, SwarmPeer, type SwarmPeerInit } from './swarm-peer.js'
+export { ApiServer, type ServeInit, type ServeLimits } from './serve/api-server.js'
+export { Dashboard, type DashboardInit } from './serve/dashboard.js'
+export type { RequestLog } from './serve/http-listener.js'
+export { TrafficMonitor } from './serve/traffic-monitor.js'
 export { type BundlePart, fetchBundle, type FetchBundleInit } from './fetch-bundle.js'
 export type { DonationEvent } from './donation.js'
 export type { FinishReason, GenerateEvent, GenerateOptions, Generation } from './client/generate.js'

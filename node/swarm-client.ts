@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, type RenderOptions, selectBlocks, toolCallSyntax, type ToolCallSyntax } from '../model-tools/index.js'
-import { connectSwarm, createSwarmHost, type ExpertDispatcher, type LivePeer, type OnSwarmEvent, type PeerStats, type SwarmConnection, type SwarmHost, type LayerChoice, type WireChoice } from '../swarm/index.js'
+import { connectSwarm, createSwarmHost, type ExpertDispatcher, type LayerChoice, type LayerCoverage, type LivePeer, type OnSwarmEvent, type PeerStats, type SwarmConnection, type SwarmHost, type WireChoice } from '../swarm/index.js'
 import { AttentionClient } from './client/attention-client.js'
 import { Closers } from './closers.js'
 import { generate, type GenerateEvent, type GenerateOptions } from './client/generate.js'
@@ -63,6 +63,8 @@ export class SwarmClient {
     private readonly attention: AttentionClient,
     private readonly swarm: SwarmConnection | undefined,
     private readonly speculation: SpeculationInit,
+    /** Layers whose experts this process computes. */
+    readonly localLayers: ReadonlySet<number>,
     private readonly closers: Closers
   ) {}
 
@@ -75,7 +77,7 @@ export class SwarmClient {
     const closers = new Closers()
     try {
       const threads = init.threads ?? availableParallelism()
-      const { dispatcher, localOnly, swarm } = await experts(bundle, init, threads, closers)
+      const { dispatcher, localOnly, swarm, local } = await experts(bundle, init, threads, closers)
       const ownThreads = bundle.config.hiddenSize < MIN_HIDDEN_FOR_THREADS ? 1 : threads
       const attention = await AttentionClient.load({
         bundle,
@@ -91,7 +93,7 @@ export class SwarmClient {
       init.onProgress?.('find-peers', 0, 1)
       await swarm?.ready({ signal: init.signal, timeoutMs: READY_TIMEOUT_MS })
       init.onProgress?.('find-peers', 1, 1)
-      return new SwarmClient(bundle, await openText(bundle), attention, swarm, { drafters: { assistant, self }, policy: new DraftPolicy() }, closers)
+      return new SwarmClient(bundle, await openText(bundle), attention, swarm, { drafters: { assistant, self }, policy: new DraftPolicy() }, local, closers)
     } catch (error) {
       await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })
       throw error
@@ -110,8 +112,11 @@ export class SwarmClient {
     return tokenizer.encode(chatTemplate.render(messages, options), { addBos: false })
   }
 
-  /** The text of a token by itself, control tokens written out. @throws ModelError 'out-of-range' */
-  tokenText (id: number): string { return this.text.tokenizer.decode([id], { skipSpecial: false }) }
+  /** The text of token ids, without control tokens. @throws ModelError 'out-of-range' */
+  decode (ids: number[]): string { return this.text.tokenizer.decode(ids) }
+
+  /** Text and bytes of a token by itself, control tokens written out. @throws ModelError 'out-of-range' */
+  token (id: number): { text: string, bytes: number[] } { return this.text.tokenizer.token(id) }
 
   /** How the model writes calls of tools; undefined for a model whose chat template knows none. */
   get toolCalls (): ToolCallSyntax | undefined { return toolCallSyntax(this.text.chatTemplate?.source ?? '') }
@@ -147,6 +152,9 @@ export class SwarmClient {
   /** What each peer did for this client; empty when all layers are local. */
   peers (): PeerStats[] { return this.swarm?.dispatcher.peerStats() ?? [] }
 
+  /** Live replicas of the experts of each layer that is not local. */
+  coverage (): LayerCoverage[] { return this.swarm?.coverage() ?? [] }
+
   /** The peers that are within reach now, with what they say of themselves; empty when all layers are local. */
   livePeers (): LivePeer[] { return this.swarm?.directory.live ?? [] }
 
@@ -170,6 +178,8 @@ interface Experts {
   /** Without what is not on this machine; absent where all is. */
   localOnly?: ExpertDispatcher
   swarm?: SwarmConnection
+  /** Layers computed here. */
+  local: Set<number>
 }
 
 async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, closers: Closers): Promise<Experts> {
@@ -187,7 +197,7 @@ async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, 
     })
     closers.add(async () => { await host.stop() })
     localExperts = new LocalExperts(host)
-    if (remote.length === 0) return { dispatcher: localExperts }
+    if (remote.length === 0) return { dispatcher: localExperts, local }
   }
   const host: SwarmHost = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, swarmKey: init.swarmKey, signal: init.signal, onEvent: init.onEvent })
   closers.add(async () => { await host.stop() })
@@ -195,5 +205,5 @@ async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, 
     host, modelId: bundle.id, hiddenSize: bundle.config.hiddenSize, experts: bundle.config.experts, layers: remote, wire: init.wire, onEvent: init.onEvent
   })
   closers.add(async () => { await swarm.stop() })
-  return { dispatcher: localExperts === undefined ? swarm.dispatcher : new SplitDispatcher(local, localExperts, swarm.dispatcher), localOnly: new LocalOnly(local, localExperts), swarm }
+  return { dispatcher: localExperts === undefined ? swarm.dispatcher : new SplitDispatcher(local, localExperts, swarm.dispatcher), localOnly: new LocalOnly(local, localExperts), swarm, local }
 }

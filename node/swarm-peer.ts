@@ -1,13 +1,15 @@
 import { availableParallelism } from 'node:os'
 import { type BlockEntry, Bundle, ModelError, selectBlocks } from '../model-tools/index.js'
 import {
-  type AccessLists, type BlockCounters, connectBlocks, createSwarmHost, type FileStore, type GuardCounters, type OnSwarmEvent, type PeerLimits, serveBlocks, serveExperts,
-  type ServiceCounters, type ServiceLoad, type SwarmHost
+  type AccessLists, type BlockCounters, connectBlocks, createSwarmHost, type FileStore, type GuardCounters, type InspectedPeer, type InspectOptions, type OnSwarmEvent, type PeerLimits, serveBlocks, serveExperts,
+  type ServiceCounters, type ServiceLoad, type SwarmHost, SwarmInspector
 } from '../swarm/index.js'
 import { isModelId, modelDirectory, openBundleStore, openOrFetchManifest } from './bundle-store.js'
 import { Closers } from './closers.js'
 import { Donation, type DonationEvent } from './donation.js'
+import type { LayerEvent } from './client/observed-dispatcher.js'
 import { ExpertHost, type LoadProgress, residentMemory } from './host/expert-host.js'
+import { ObservedCompute } from './host/observed-compute.js'
 import { VERSION } from './version.js'
 
 export interface SwarmPeerInit extends AccessLists {
@@ -34,6 +36,8 @@ export interface SwarmPeerInit extends AccessLists {
   /** Compute workers. @default all cores */
   threads?: number
   onEvent?: OnSwarmEvent
+  /** Called twice per batch that others ask for, for a view of the traffic. */
+  onLayer?: (event: LayerEvent) => void
   onDonation?: (event: DonationEvent) => void
   onProgress?: (progress: LoadProgress) => void
   /** Called when a compute worker dies: stop this peer, it announces what it cannot compute. */
@@ -75,6 +79,8 @@ export class SwarmPeer {
     readonly addresses: string[],
     private readonly current: () => BlockEntry[],
     private readonly counted: () => PeerStatus,
+    private readonly compute: ExpertHost,
+    private readonly inspector: SwarmInspector,
     private readonly closers: Closers
   ) {}
 
@@ -109,7 +115,7 @@ export class SwarmPeer {
         experts: bundle.config.experts,
         layers: bundle.config.layerTypes.length,
         blocks: hosted,
-        compute,
+        compute: init.onLayer === undefined ? compute : new ObservedCompute(compute, init.onLayer),
         version: `moeswarm/${VERSION}`,
         onEvent
       })
@@ -121,7 +127,7 @@ export class SwarmPeer {
         closers.add(async () => { await donation.stop() })
       }
       const counted = (): PeerStatus => structuredClone({ ...host.counters, requests: serving.counters, load: serving.load, blocks: seeding.counters })
-      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, counted, closers)
+      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, counted, compute, new SwarmInspector(host), closers)
     } catch (error) {
       await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })
       throw error
@@ -133,6 +139,12 @@ export class SwarmPeer {
 
   /** A copy. */
   status (): PeerStatus { return this.counted() }
+
+  /** Batches waiting or running, and compute workers. */
+  get load (): { load: number, capacity: number } { return { load: this.compute.load, capacity: this.compute.capacity } }
+
+  /** Everybody else whom the DHT names for the model, asked for manifest and ping. */
+  async others (options?: InspectOptions): Promise<InspectedPeer[]> { return await this.inspector.peers(this.bundle.id, options) }
 
   /** Finishes the requests in flight, withdraws, and ends every thread and connection. */
   async stop (): Promise<void> { await this.closers.close() }

@@ -4,14 +4,15 @@ import { Terminal } from '../node/cli/terminal.js'
 import { demoBundle, shown } from './demo-bundle.js'
 import { CLI, type PeerProcess, startPeerProcess } from './peer-process.js'
 
-// npm start: a swarm of three peer processes on this machine, and a story written with it.
+// npm start: a swarm of three peer processes on this machine, and a story written with it; with --dashboard a web page of it, until Ctrl-C.
 
 const DEFAULT_PROMPT = 'Once upon a time, there was a little'
 
 /** Each layer is on two of the three peers, so any one of them may vanish. */
 const PEER_LAYERS = ['0-3', '2-5', '0-1,4-5']
 
-const prompt = process.argv.slice(2).join(' ') || DEFAULT_PROMPT
+const dashboard = process.argv.includes('--dashboard')
+const prompt = process.argv.slice(2).filter(arg => arg !== '--dashboard').join(' ') || DEFAULT_PROMPT
 const terminal = new Terminal({})
 const abort = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { abort.abort() })
@@ -28,7 +29,7 @@ try {
     terminal.note(`Peer ${i + 1} of ${PEER_LAYERS.length}: ${peer.peerId}, layers ${layers}`)
   }
   terminal.note('')
-  process.exitCode = await generate(bundle)
+  process.exitCode = await cli(dashboard ? ['serve', '--port', '0'] : ['generate', '--prompt', prompt], bundle)
   if (process.exitCode === 0) terminal.note(`\nThe peers end with this command. To keep one: node dist/node/cli/main.js peer --model ${shown(bundle)}`)
 } catch (error) {
   if (!abort.signal.aborted) throw error
@@ -37,8 +38,8 @@ try {
   if (abort.signal.aborted) process.exitCode = 130
 }
 
-async function generate (bundle: string): Promise<number> {
-  const child = spawn(process.execPath, [CLI, 'generate', '--model', bundle, '--bootstrap', peers[0].addresses[0], '--prompt', prompt], { stdio: 'inherit' })
+async function cli ([command, ...args]: string[], bundle: string): Promise<number> {
+  const child = spawn(process.execPath, [CLI, command, '--model', bundle, '--bootstrap', peers[0].addresses[0], ...args], { stdio: 'inherit' })
   const stop = (): void => { child.kill('SIGTERM') }
   abort.signal.addEventListener('abort', stop)
   if (abort.signal.aborted) stop()

@@ -7,7 +7,7 @@ import { parseJson } from '../fields.js'
 /** What a byte shows as while its character is incomplete, or for good where the bytes are no UTF-8. */
 const REPLACEMENT = '\uFFFD'
 /** Vocabularies with byte fallback write unknown characters as one token a byte. */
-const BYTE_TOKEN = /^<0x[0-9A-Fa-f]{2}>$/
+const BYTE_TOKEN = /^<0x([0-9A-Fa-f]{2})>$/
 
 export interface EncodeOptions {
   /** Put the begin token in front, unless the text (a rendered chat template) starts with it already. @default true */
@@ -65,6 +65,13 @@ export class Tokenizer {
   decode (ids: readonly number[], { skipSpecial = true }: DecodeOptions = {}): string {
     for (const id of ids) this.#require(id)
     return this.#text(skipSpecial ? ids.filter(id => !this.#special.has(id)) : ids)
+  }
+
+  /** A token by itself, control tokens written out; one that is a byte of a character has no text of its own. Throws ModelError 'out-of-range'. */
+  token (id: number): { text: string, bytes: number[] } {
+    const text = this.decode([id], { skipSpecial: false })
+    const byte = BYTE_TOKEN.exec(this.vocabulary.id_to_token(id) ?? '')
+    return { text, bytes: byte === null ? [...Buffer.from(text)] : [parseInt(byte[1], 16)] }
   }
 
   /** Decodes ids one by one, as a generation yields them: see TextStream. */

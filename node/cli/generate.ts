@@ -1,19 +1,14 @@
 import { text as readAll } from 'node:stream/consumers'
-import { Option, type Command } from 'commander'
-import { Bundle, parseRanges } from '../../model-tools/index.js'
-import { formatRanges, type LayerChoice, type PeerStats, type WireChoice } from '../../swarm/index.js'
+import { type Command, Option } from 'commander'
+import type { LayerChoice, PeerStats } from '../../swarm/index.js'
 import type { Generation } from '../client/generate.js'
-import type { LapTimes } from '../client/lap-profile.js'
 import { DRAFT_CHOICES, type DraftChoice, type SpeculationSummary } from '../client/speculation/index.js'
-import { SwarmClient } from '../swarm-client.js'
+import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
 import { action, command, parse, UsageError } from './command.js'
-import { noteEvents, shortPeerId } from './swarm-events.js'
-import { swarmKeyOf, type SwarmKeyOptions, withSwarmKey } from './swarm-options.js'
-import { formatMs, type OutputOptions, table, type Terminal } from './terminal.js'
+import { lapTable, peerTable } from './generation-tables.js'
+import { formatMs, type Terminal } from './terminal.js'
 
-interface GenerateCommandOptions extends OutputOptions, SwarmKeyOptions {
-  model: string
-  bootstrap?: string[]
+interface GenerateCommandOptions extends ClientOptions {
   prompt?: string
   promptIds?: string
   chat?: boolean
@@ -22,17 +17,12 @@ interface GenerateCommandOptions extends OutputOptions, SwarmKeyOptions {
   topK?: number
   topP?: number
   seed?: number
-  wire: WireChoice
-  localLayers: string
   draft: DraftChoice
   draftTokens?: number
-  threads?: number
 }
 
 export function generateCommand (): Command {
-  return withSwarmKey(command('generate', 'Generate text with experts in the swarm, on this machine, or both.', 'moeswarm generate --model ./demo.bundle --bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW... --prompt "Once upon a time"')
-    .requiredOption('--model <bundle dir>', 'bundle with the client part of the model')
-    .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
+  return withClientOptions(command('generate', 'Generate text with experts in the swarm, on this machine, or both.', 'moeswarm generate --model ./demo.bundle --bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW... --prompt "Once upon a time"'))
     .option('--prompt <text>', 'text to go on from (default: stdin)')
     .option('--prompt-ids <ids>', 'token ids to go on from, such as 2,612,632')
     .option('--chat', 'take the prompt as a question and answer it, by the model\'s chat template')
@@ -41,39 +31,15 @@ export function generateCommand (): Command {
     .option('--top-k <k>', 'keep the k most likely tokens, 0 keeps all (default: the model\'s)', parse.count(0))
     .option('--top-p <p>', 'keep the most likely tokens of probability p together (default: the model\'s)', parse.number(0, 1, true))
     .option('--seed <s>', 'equal seeds give equal texts (default: by chance)', parse.count(0))
-    .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact, auto is fp16, or int8 over slow links').choices(['auto', 'fp32', 'fp16', 'int8']).default('auto'))
-    .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
     .addOption(new Option('--draft <who>', 'who proposes tokens, of which the model confirms several in one pass; the text stays the same. lookup: the text itself; assistant: the bundle\'s drafter; self: this machine\'s part of the model; auto: whoever pays').choices(DRAFT_CHOICES).default('auto'))
     .option('--draft-tokens <n>', 'tokens of every draft (default: as many as pay)', parse.count(1))
-    .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1)))
     .action(action<GenerateCommandOptions>(run))
 }
 
 async function run (options: GenerateCommandOptions, { terminal, signal }: { terminal: Terminal, signal: AbortSignal }): Promise<void> {
-  const bars = {
-    'verify-experts': terminal.progress('Verifying blocks'),
-    'load-layers': terminal.progress('Loading layers'),
-    'find-peers': terminal.progress('Finding peers')
-  }
   const prompt = await readPrompt(options)
-  const localLayers = await parseLocalLayers(options)
-  if (localLayers !== 'all' && options.bootstrap === undefined) {
-    throw new UsageError('No swarm to ask: name a host in it with --bootstrap, or compute everything here with --local-layers all.')
-  }
-  const client = await SwarmClient.open({
-    model: options.model,
-    bootstrap: options.bootstrap,
-    swarmKey: await swarmKeyOf(options),
-    wire: options.wire,
-    localLayers,
-    assistant: options.draft === 'auto' || options.draft === 'assistant',
-    threads: options.threads,
-    onProgress: (step, done, total) => { bars[step](done, total) },
-    onEvent: noteEvents(terminal),
-    signal
-  })
+  const client = await openClient(options, { terminal, signal }, { assistant: options.draft === 'auto' || options.draft === 'assistant' })
   try {
-    terminal.endProgress()
     const promptTokens = prompt.ids ?? (options.chat === true ? client.encodeChat([{ role: 'user', content: prompt.text }]) : client.encode(prompt.text))
     const events = client.generate(promptTokens, {
       maxTokens: options.maxTokens,
@@ -117,21 +83,8 @@ async function readPrompt ({ prompt, promptIds }: GenerateCommandOptions): Promi
   return { text: piped }
 }
 
-async function parseLocalLayers ({ localLayers, model }: GenerateCommandOptions): Promise<number[] | 'all'> {
-  if (localLayers === 'all') return 'all'
-  if (localLayers === 'none') return []
-  const { config } = await Bundle.open(model)
-  return parseRanges(localLayers, 'layers', config.layerTypes.length).flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => first + i))
-}
-
 /** Positions of a draft that the summary shows; --json has all. */
 const SHOWN_POSITIONS = 8
-
-/** Rows of a lap in the order in which they happen. */
-const LAP_ROWS: Array<[keyof LapTimes, string]> = [
-  ['embedding', 'embedding'], ['turn', 'waiting for its turn'], ['attention', 'attention and router'], ['send', 'sending'], ['denseMlp', 'dense MLP'], ['experts', 'waiting for experts'],
-  ['network', 'waiting for the network'], ['head', 'head'], ['other', 'other']
-]
 
 function speculated ({ tokensPerLap, acceptedByPosition, draftShare, drafters }: SpeculationSummary): string {
   const laps = Object.entries(drafters).map(([name, own]) => `${own.laps} ${name === 'none' ? 'without' : `by ${name}`}`).join(', ')
@@ -144,27 +97,9 @@ function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTo
     '',
     `${tokens.length} tokens (${finishReason}) after a prompt of ${promptTokens.length}, ${tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(firstTokenMs)}.`,
     '',
-    table(['an average lap', 'time', 'share'], [
-      ...LAP_ROWS.map(([row, label]) => [label, formatMs(lap[row]), `${(100 * lap[row] / lap.total).toFixed(0)} %`]),
-      ['total', formatMs(lap.total), '']
-    ])
+    lapTable(lap)
   ]
   if (speculation.drafted > 0) lines.push('', speculated(speculation))
-  if (peers.length > 0) {
-    lines.push('', table(['peer', 'layers', 'latency', 'queue', 'compute', 'requests', 'failures', 'late', 'hedges won', 'now'], peers.map(peer => [
-      shortPeerId(peer.peerId), formatRanges(peer.layers), `${formatMs(peer.latencyMs)} ± ${formatMs(peer.deviationMs)}`, formatMs(peer.queueMs), formatMs(peer.serviceMs),
-      String(peer.requests), String(peer.failures), String(peer.late), `${peer.hedgesWon}/${peer.hedges}`, standing(peer.peerId, plan)
-    ])))
-  }
+  if (peers.length > 0) lines.push('', peerTable(peers, plan))
   return lines.join('\n')
-}
-
-/** Why a peer is in the plans or not, such as 'whole 0-3, slower 4-5'. */
-function standing (peerId: string, plan: LayerChoice[]): string {
-  const layers = new Map<string, number[]>()
-  for (const { layer, peers } of plan) {
-    const reason = peers.find(peer => peer.peerId === peerId)?.reason
-    if (reason !== undefined && reason !== 'holds-none') layers.set(reason, [...layers.get(reason) ?? [], layer])
-  }
-  return [...layers].map(([reason, of]) => `${reason} ${formatRanges(of)}`).join(', ')
 }

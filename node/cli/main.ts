@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
 import { VERSION } from '../version.js'
+import { chatCommand } from './chat.js'
 import { runProgram } from './command.js'
 import { completionCommand } from './completion.js'
 import { configCommand } from './config.js'
@@ -9,6 +10,7 @@ import { dhtCommand } from './dht.js'
 import { fetchCommand } from './fetch.js'
 import { generateCommand } from './generate.js'
 import { peerCommand } from './peer.js'
+import { serveCommand } from './serve.js'
 import { useSettings } from './settings.js'
 import { swarmKeyCommand } from './swarm-key.js'
 import { synthCommand } from './synth.js'
@@ -21,6 +23,8 @@ const program = new Command('moeswarm')
   .addCommand(fetchCommand())
   .addCommand(peerCommand())
   .addCommand(generateCommand())
+  .addCommand(chatCommand())
+  .addCommand(serveCommand())
   .addCommand(dhtCommand())
   .addCommand(swarmKeyCommand())
   .addCommand(synthCommand())

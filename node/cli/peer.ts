@@ -1,9 +1,12 @@
 import { once } from 'node:events'
 import type { Command } from 'commander'
 import { isModelId } from '../bundle-store.js'
+import { Dashboard } from '../serve/dashboard.js'
+import { TrafficMonitor } from '../serve/traffic-monitor.js'
 import { type PeerStatus, SwarmPeer } from '../swarm-peer.js'
 import { formatRanges, type PeerLimits } from '../../swarm/index.js'
 import { action, command, parse, UsageError } from './command.js'
+import { cannotListen } from './http-errors.js'
 import { describeDonation, noteEvents } from './swarm-events.js'
 import { accessListsOf, type AccessOptions, limitsOf, swarmKeyOf, type SwarmKeyOptions, withAccessLists, withLimits, withSwarmKey } from './swarm-options.js'
 import { type OutputOptions } from './terminal.js'
@@ -23,7 +26,11 @@ interface PeerOptions extends OutputOptions, SwarmKeyOptions, AccessOptions, Par
   source?: string
   dir?: string
   clientPart: boolean
+  dashboard?: number | true
 }
+
+/** Port of the web page of a peer that names none. */
+const DASHBOARD_PORT = 8090
 
 export function peerCommand (): Command {
   return withLimits(withAccessLists(withSwarmKey(command('peer', 'Donate CPU: host experts of a model and serve them to the swarm.', 'moeswarm peer --model ./demo.bundle --layers 0-3 --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...')
@@ -40,6 +47,7 @@ export function peerCommand (): Command {
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated; none starts a swarm', parse.collect)
     .option('--key <file>', 'identity of this peer, created when it does not exist (default: a fresh one)')
     .option('--threads <n>', 'compute workers (default: all cores)', parse.count(1))
+    .option('--dashboard [port]', `show the swarm and this peer's work on a web page of this machine (default port: ${DASHBOARD_PORT}; 0 takes a free one)`, parse.count(0))
     .option('--status-interval <s>', 'seconds between two status events of --json, with what was served and refused', parse.count(1), 30))))
     .action(action<PeerOptions>(async (options, { terminal, signal }) => {
       const bars = { verify: terminal.progress('Verifying blocks'), load: terminal.progress('Loading experts') }
@@ -47,6 +55,7 @@ export function peerCommand (): Command {
       checkDonation(options)
       const failed = new AbortController()
       let ready = false
+      const monitor = options.dashboard === undefined ? undefined : new TrafficMonitor()
       const peer = await SwarmPeer.start({
         ...options,
         keyFile: options.key,
@@ -65,19 +74,23 @@ export function peerCommand (): Command {
         onProgress: ({ phase, done, total }) => { bars[phase](done, total) },
         onFailure: error => { failed.abort(error) },
         onEvent: noteEvents(terminal),
+        onLayer: monitor?.onLayer,
         signal
       })
       terminal.endProgress()
+      const dashboard = monitor && await openDashboard(peer, monitor, options.dashboard === true ? DASHBOARD_PORT : options.dashboard ?? 0)
       const blocks = peer.blocks.map(({ layer, firstExpert, experts }) => ({ layer, firstExpert, experts }))
-      terminal.event('ready', { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks })
+      terminal.event('ready', { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks, ...(dashboard !== undefined && { dashboard: dashboard.url }) })
       ready = true
       terminal.note(`Peer ${peer.peerId} serves ${blocks.length} blocks of model ${peer.bundle.id.slice(0, 12)}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`)
       for (const address of peer.addresses) terminal.note(`Others join with --bootstrap ${address}`)
+      if (dashboard !== undefined) terminal.note(`The swarm at ${dashboard.url}`)
       const end = AbortSignal.any([signal, failed.signal])
       const ticking = setInterval(() => { terminal.event('status', peer.status()) }, options.statusInterval * 1000)
       if (!end.aborted) await once(end, 'abort')
       clearInterval(ticking)
       terminal.note('Finishing the requests in flight ...')
+      await dashboard?.stop()
       await peer.stop()
       const status = peer.status()
       terminal.event('stopped', status)
@@ -85,6 +98,15 @@ export function peerCommand (): Command {
       terminal.note(`Served ${status.requests.requests} requests of ${status.requests.tokens} tokens${refused === '' ? '' : `; refused ${refused}`}.`)
       if (failed.signal.aborted) throw failed.signal.reason
     }, 0))
+}
+
+async function openDashboard (peer: SwarmPeer, monitor: TrafficMonitor, port: number): ReturnType<typeof Dashboard.start> {
+  try {
+    return await Dashboard.start({ peer, monitor, port })
+  } catch (error) {
+    await peer.stop()
+    throw cannotListen(error, '127.0.0.1', port)
+  }
 }
 
 function checkDonation ({ model, donate, donateCores, threads, source, dir, clientPart, layers, experts }: PeerOptions): void {

@@ -1,0 +1,87 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import type { ChatMessage } from '../../../model-tools/index.js'
+import { runGeneration } from '../../serve/generation-run.js'
+import type { TrafficMonitor } from '../../serve/traffic-monitor.js'
+import type { GenerateInit, SwarmClient } from '../../swarm-client.js'
+import { UsageError } from '../command.js'
+
+/** What /set sets. Undefined leaves it to the model. */
+export interface ChatSettings {
+  temperature?: number
+  topK?: number
+  topP?: number
+  seed?: number
+  maxTokens?: number
+}
+
+export type AnswerEnd = 'stop' | 'length' | 'context' | 'interrupted'
+
+/** A conversation with the model: what was said, and how the next answer is to be made. */
+export class Conversation {
+  messages: ChatMessage[] = []
+  system?: string
+  settings: ChatSettings
+
+  constructor (private readonly client: SwarmClient, private readonly monitor: TrafficMonitor, settings: ChatSettings) {
+    this.settings = settings
+  }
+
+  reset (): void { this.messages = [] }
+
+  /**
+   * The model's answer to `text`, as it comes. An answer that `signal` cuts short stays as far as it came; a question without any answer is
+   * forgotten, so that it can be asked again.
+   * @throws as SwarmClient.generate does
+   */
+  async ask (text: string, signal: AbortSignal, onText: (text: string) => void): Promise<AnswerEnd> {
+    const messages: ChatMessage[] = [...this.messages, { role: 'user', content: text }]
+    const { maxTokens, ...sampling } = this.settings
+    const options: GenerateInit = { maxTokens, sampling, signal }
+    const prompt = this.client.encodeChat(this.system === undefined ? messages : [{ role: 'system', content: this.system }, ...messages])
+    let answer = ''
+    try {
+      const { generation } = await runGeneration({
+        client: this.client,
+        monitor: this.monitor,
+        prompt,
+        options,
+        chat: true,
+        onPiece: async ({ content }) => {
+          answer += content
+          onText(content)
+        }
+      })
+      return generation.finishReason
+    } catch (error) {
+      if (!signal.aborted) throw error
+      return 'interrupted'
+    } finally {
+      if (answer !== '') this.messages = [...messages, { role: 'assistant', content: answer }]
+    }
+  }
+
+  async save (file: string): Promise<void> {
+    await writeFile(file, `${JSON.stringify({ system: this.system, messages: this.messages }, null, 2)}\n`, { mode: 0o600 })
+  }
+
+  /** @throws UsageError for a file that is no saved conversation */
+  async load (file: string): Promise<void> {
+    const saved = parse(await readFile(file, 'utf8'))
+    if (saved === undefined) throw new UsageError(`${file} is no conversation that /save wrote.`)
+    this.system = saved.system
+    this.messages = saved.messages
+  }
+}
+
+function parse (text: string): { system?: string, messages: ChatMessage[] } | undefined {
+  let value: { system?: unknown, messages?: unknown } | null
+  try {
+    value = JSON.parse(text) as typeof value
+  } catch {
+    return undefined
+  }
+  if (typeof value !== 'object' || value === null || !Array.isArray(value.messages)) return undefined
+  const messages = value.messages as Array<Partial<ChatMessage> | null>
+  if (!messages.every(message => (message?.role === 'user' || message?.role === 'assistant') && typeof message.content === 'string')) return undefined
+  return { system: typeof value.system === 'string' ? value.system : undefined, messages: messages as ChatMessage[] }
+}

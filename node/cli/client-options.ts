@@ -1,0 +1,60 @@
+import { type Command, Option } from 'commander'
+import { Bundle, parseRanges } from '../../model-tools/index.js'
+import type { WireChoice } from '../../swarm/index.js'
+import { SwarmClient, type SwarmClientInit } from '../swarm-client.js'
+import { parse, type Run, UsageError } from './command.js'
+import { noteEvents } from './swarm-events.js'
+import { swarmKeyOf, type SwarmKeyOptions, withSwarmKey } from './swarm-options.js'
+import type { OutputOptions } from './terminal.js'
+
+/** Options of every command that generates. */
+export interface ClientOptions extends OutputOptions, SwarmKeyOptions {
+  model: string
+  bootstrap?: string[]
+  wire: WireChoice
+  localLayers: string
+  threads?: number
+}
+
+export function withClientOptions (command: Command): Command {
+  return withSwarmKey(command
+    .requiredOption('--model <bundle dir>', 'bundle with the client part of the model')
+    .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
+    .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact, auto is fp16, or int8 over slow links').choices(['auto', 'fp32', 'fp16', 'int8']).default('auto'))
+    .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
+    .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1)))
+}
+
+/** Opens the client that the options ask for, with a bar for each step. @throws UsageError without a swarm to ask */
+export async function openClient (options: ClientOptions, { terminal, signal }: Run, more: Pick<SwarmClientInit, 'assistant' | 'onLayer'> = {}): Promise<SwarmClient> {
+  const bars = {
+    'verify-experts': terminal.progress('Verifying blocks'),
+    'load-layers': terminal.progress('Loading layers'),
+    'find-peers': terminal.progress('Finding peers')
+  }
+  const localLayers = await parseLocalLayers(options)
+  if (localLayers !== 'all' && options.bootstrap === undefined) {
+    throw new UsageError('No swarm to ask: name a host in it with --bootstrap, or compute everything here with --local-layers all.')
+  }
+  const client = await SwarmClient.open({
+    model: options.model,
+    bootstrap: options.bootstrap,
+    swarmKey: await swarmKeyOf(options),
+    wire: options.wire,
+    localLayers,
+    threads: options.threads,
+    onProgress: (step, done, total) => { bars[step](done, total) },
+    onEvent: noteEvents(terminal),
+    ...more,
+    signal
+  })
+  terminal.endProgress()
+  return client
+}
+
+async function parseLocalLayers ({ localLayers, model }: ClientOptions): Promise<number[] | 'all'> {
+  if (localLayers === 'all') return 'all'
+  if (localLayers === 'none') return []
+  const { config } = await Bundle.open(model)
+  return parseRanges(localLayers, 'layers', config.layerTypes.length).flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => first + i))
+}
