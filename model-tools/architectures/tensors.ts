@@ -1,8 +1,11 @@
 import type { DrafterConfig, ModelConfig, WeightFormat } from '../bundle/manifest.js'
 import { attentionRows, type ClientTensorPlan, type SourceTensor } from './architecture.js'
 
-/** Tensors of the client part that exist once. [vocab, hidden] and [hidden]. */
-export const CLIENT_TENSORS = ['embedding', 'final_norm'] as const
+/**
+ * Tensors of the client part that exist once: `embedding` [vocab, hidden], `final_norm` [hidden], and in u4 bundles alone `head` [vocab, hidden], the embedding
+ * again in 4 bits. Where there is none, the embedding is the head.
+ */
+export const CLIENT_TENSORS = ['embedding', 'final_norm', 'head'] as const
 
 /**
  * Tensors of the client part of one layer, named `layers.N.<name>` in the manifest, in the order in which they lie in the layer's file; an
@@ -62,11 +65,13 @@ export function clientPlans (config: ModelConfig, quant: WeightFormat, sourcesOf
   return [
     plan('embedding', 'client/embedding.bin', embeddingFormat(quant), [matrix('embed_tokens.weight', vocabSize, hiddenSize)]),
     ...layerTypes.flatMap((_, layer) => layerPlans(sourcesOf(layer), quant, layer, normOffset)),
-    plan('final_norm', 'client/final.bin', 'f32', [vector('norm.weight', hiddenSize)], normOffset)
+    plan('final_norm', 'client/final.bin', 'f32', [vector('norm.weight', hiddenSize)], normOffset),
+    // The head is a fifth of what a token reads. What 4 bits blur there the client computes again from the embedding, for the few tokens that matter.
+    ...quant === 'u4' ? [plan('head', 'client/head.bin', quant, [matrix('embed_tokens.weight', vocabSize, hiddenSize)])] : []
   ]
 }
 
-/** A drafter's tensors, all in one file. Its matrices have the formats that the model's client part has. */
+/** A drafter's tensors, all in one file. Its matrices have the formats that the model's client part has; its head, which only proposes, that of the model's head. */
 export function drafterPlans (target: ModelConfig, { hiddenSize, layerTypes, heads, intermediateSize }: DrafterConfig, quant: WeightFormat): ClientTensorPlan[] {
   const file = 'client/drafter.bin'
   const layers = layerTypes.flatMap((type, layer) => {
@@ -91,7 +96,7 @@ export function drafterPlans (target: ModelConfig, { hiddenSize, layerTypes, hea
     ...layers,
     plan('drafter.post_projection', file, quant, [matrix('post_projection.weight', target.hiddenSize, hiddenSize)]),
     plan('drafter.final_norm', file, 'f32', [vector('model.norm.weight', hiddenSize)]),
-    plan('drafter.embedding', file, embeddingFormat(quant), [matrix('model.embed_tokens.weight', target.vocabSize, hiddenSize)])
+    plan('drafter.embedding', file, quant === 'u4' ? quant : embeddingFormat(quant), [matrix('model.embed_tokens.weight', target.vocabSize, hiddenSize)])
   ]
 }
 

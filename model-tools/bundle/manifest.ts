@@ -109,7 +109,7 @@ export interface BundleManifest {
   config: ModelConfig
   /** Absent in bundles without one. Its tensors are of the client part. */
   drafter?: DrafterConfig
-  /** Format of the experts; embedding and head are q8 when this is q4 or u4, norms and router always f32. */
+  /** Format of the experts; the embedding is q8 when this is q4 or u4, norms and router always f32. */
   quant: WeightFormat
   blockExperts: number
   /** Every file of the bundle but the manifest: path with forward slashes -> digest. */

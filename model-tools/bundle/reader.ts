@@ -67,6 +67,11 @@ export class Bundle {
     return entry
   }
 
+  /** The tensor that makes logits: a head of its own in few bits, whose best logits are to be computed again from the embedding, or the embedding itself. */
+  get headTensor (): 'head' | 'embedding' {
+    return Object.hasOwn(this.manifest.tensors, 'head') ? 'head' : 'embedding'
+  }
+
   /** Where each expert of a block lies in the block's file, in ascending order. */
   experts ({ experts, file, firstExpert }: BlockEntry): ExpertEntry[] {
     return expertLayout(this.config, this.manifest.quant, experts, file, firstExpert).experts

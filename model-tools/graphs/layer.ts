@@ -49,13 +49,13 @@ export function denseMlpGraph (config: ModelConfig, layer: number, tensor: Tenso
   return g.build()
 }
 
-/** The end of the last layer, final norm and head: what a layer leaves behind, as attentionGraph takes it -> `logits` [tokens, vocabulary] and `states` [tokens, H], the normed stream. */
-export function headGraph (config: ModelConfig, tensor: TensorLookup): Uint8Array {
+/** The end of the last layer, final norm and `head`, the tensor that is the head: what a layer leaves behind, as attentionGraph takes it -> `logits` [tokens, vocabulary] and `states` [tokens, H], the normed stream. */
+export function headGraph (config: ModelConfig, tensor: TensorLookup, head: 'head' | 'embedding' = 'embedding'): Uint8Array {
   const g = new GraphBuilder('head', config.rmsNormEps)
   const h = combined(g, config, config.layerTypes.length - 1, tensor)
   const normed = g.rmsNorm(h, g.weight('final_norm', tensor('final_norm')))
   g.output('states', normed, 'f32', ['tokens', config.hiddenSize])
-  let logits = g.linear(normed, 'embedding', tensor('embedding'))
+  let logits = g.linear(normed, head, tensor(head))
   if (config.logitSoftcap > 0) {
     const cap = g.floats([config.logitSoftcap])
     logits = g.op('Mul', [g.op('Tanh', [g.op('Div', [logits, cap])]), cap])

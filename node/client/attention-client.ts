@@ -3,6 +3,7 @@ import type { ExpertBatch, ExpertDispatcher } from '../../swarm/index.js'
 import { f32Tensor, openSession, type Session, type Tensor } from '../onnx-session.js'
 import { Embedding } from './embedding.js'
 import type { Claim } from './claim.js'
+import { HeadRefinement } from './head-refinement.js'
 import { KvCache } from './kv-cache.js'
 import { LapProfile } from './lap-profile.js'
 import { ropeAngles, ropeFrequencies } from './rope.js'
@@ -72,6 +73,8 @@ export class AttentionClient {
   /** Laps of all sequences compute in turn. */
   readonly turns = new Turns()
   private readonly frequencies: Record<LayerType, Float32Array>
+  /** Only of bundles whose head is not their embedding. */
+  private readonly refinement: HeadRefinement | undefined
 
   private constructor (
     bundle: Bundle,
@@ -81,6 +84,7 @@ export class AttentionClient {
     private readonly dispatcher: ExpertDispatcher
   ) {
     this.config = bundle.config
+    this.refinement = bundle.headTensor === 'head' ? new HeadRefinement(bundle.config, embedding) : undefined
     this.frequencies = { sliding: ropeFrequencies(this.config.attention.sliding), full: ropeFrequencies(this.config.attention.full) }
   }
 
@@ -103,7 +107,7 @@ export class AttentionClient {
         layers.push({ type, attention: await open(attentionGraph(config, i, tensor)), denseMlp: denseMlp && await open(denseMlp) })
         onProgress?.(i + 1, config.layerTypes.length)
       }
-      const head = await open(headGraph(config, tensor))
+      const head = await open(headGraph(config, tensor, bundle.headTensor))
       return new AttentionClient(bundle, new Embedding(bundle), layers, head, dispatcher)
     } catch (error) {
       await Promise.all(opened.map(async session => { await session.release() }))
@@ -194,8 +198,10 @@ export class AttentionClient {
     const rows = (x: Tensor): Tensor => f32Tensor((x.data as Float32Array).subarray(firstRow * H), [x.dims[0] - firstRow, H])
     return await turn(async start => {
       const { logits, states } = await this.head.run(Object.fromEntries(Object.entries(carry).map(([name, x]) => [name, rows(x)])))
+      const result = { logits: logits.data as Float32Array, states: states.data as Float32Array }
+      this.refinement?.refine(result)
       profile.add('head', start)
-      return { logits: logits.data as Float32Array, states: states.data as Float32Array }
+      return result
     })
   }
 

@@ -25,12 +25,17 @@ export class Embedding {
       if (!Number.isInteger(id) || id < 0 || id >= vocabSize) {
         throw new ModelError('out-of-range', `Token id ${id} is outside the vocabulary of ${vocabSize}; ids run from 0 to ${vocabSize - 1}.`, { id })
       }
-      readSync(this.fd, this.row, 0, this.row.length, this.entry.offset + id * this.row.length)
-      if (this.entry.scales !== undefined) readSync(this.fd, this.scales, 0, this.scales.length, this.entry.scales.offset + id * this.scales.length)
-      decodeRow(this.entry.format, { data: this.row, scales: this.scales }, hiddenSize, 0, out, i * hiddenSize)
+      this.read(id, out, i * hiddenSize)
     }
     for (let k = 0; k < out.length; k++) out[k] *= embeddingScale
     return out
+  }
+
+  /** The row of a token, not scaled, into `out` from `offset` on. */
+  read (id: number, out: Float32Array<ArrayBuffer>, offset = 0): void {
+    readSync(this.fd, this.row, 0, this.row.length, this.entry.offset + id * this.row.length)
+    if (this.entry.scales !== undefined) readSync(this.fd, this.scales, 0, this.scales.length, this.entry.scales.offset + id * this.scales.length)
+    decodeRow(this.entry.format, { data: this.row, scales: this.scales }, this.bundle.config.hiddenSize, 0, out, offset)
   }
 
   close (): void { closeSync(this.fd) }

@@ -172,6 +172,7 @@ describe('architectures/gemma4', () => {
       const formats = new Map(gemma4.clientTensors(config, quant).map(({ name, format }) => [name, format]))
       assert.equal(formats.get('embedding'), expected[quant].embedding)
       assert.equal(formats.get('final_norm'), 'f32')
+      assert.equal(formats.get('head'), quant === 'u4' ? 'u4' : undefined)
       for (const name of LAYER_TENSORS) assert.equal(formats.get(`layers.5.${name}`), matrices.includes(name) ? expected[quant].matrices : 'f32', `${quant} ${name}`)
     }
   })

@@ -51,6 +51,9 @@ describe('a bundle with a drafter', () => {
     assert.equal(q4.tensor('drafter.layers.0.q').format, q4.tensor('layers.0.o').format)
     assert.equal(q4.tensor('drafter.embedding').format, q4.tensor('embedding').format)
     assert.equal(q4.tensor('drafter.layers.0.q_norm').format, 'f32')
+    const u4 = await convertCheckpoint({ checkpoint: DEMO_MODEL, drafter: DEMO_DRAFTER, out: temporary.sub('u4'), quant: 'u4', layers: 'none' })
+    assert.deepEqual([u4.tensor('drafter.embedding').format, u4.tensor('head').format, u4.tensor('embedding').format], ['u4', 'u4', 'q8'])
+    await u4.verify(u4.clientFiles())
   })
 
   it('gives a host of experts its blocks without the drafter, and no client part', async () => {
