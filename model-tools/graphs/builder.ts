@@ -34,6 +34,9 @@ const CONTRIB = 'com.microsoft'
 export class GraphBuilder {
   private readonly graph: GraphProto
   private readonly initializers = new Set<Value>()
+  /** Values of nodes that have no public name yet. */
+  private readonly computed = new Set<Value>()
+  private readonly publicNames = new Map<Value, string>()
   private counter = 0
 
   constructor (name: string, private readonly eps: number) {
@@ -48,7 +51,10 @@ export class GraphBuilder {
 
   /** Gives `value` the public name `name`. */
   output (name: string, value: Value, type: DataType, dims: Array<number | string>): void {
-    this.node('Identity', [value], {}, '', [name])
+    // A value under its own name; what has one already (an input, another output) needs a copy.
+    if (this.computed.has(value)) this.publicNames.set(value, name)
+    else this.node('Identity', [value], {}, '', [name])
+    this.computed.delete(value)
     this.graph.output.push(valueInfo(name, type, dims))
   }
 
@@ -122,6 +128,11 @@ export class GraphBuilder {
 
   /** The serialised ONNX model. */
   build (): Uint8Array {
+    const named = (value: Value): Value => this.publicNames.get(value) ?? value
+    for (const node of this.graph.node) {
+      node.input = node.input.map(named)
+      node.output = node.output.map(named)
+    }
     return encodeModel(this.graph, OPSET)
   }
 
@@ -131,6 +142,7 @@ export class GraphBuilder {
       attribute: Object.entries(attributes).map(([name, value]) => attributeProto(name, value))
     }
     this.graph.node.push(node)
+    for (const value of output) this.computed.add(value)
     return output
   }
 

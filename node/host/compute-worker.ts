@@ -46,11 +46,8 @@ async function compute (job: ComputeJob): Promise<Float32Array> {
     const rows = job.rows.subarray(at, at + job.counts[i])
     const weights = job.weights.subarray(at, at + job.counts[i])
     at += job.counts[i]
-    const { output } = await ofLayer.get(job.experts[i])!.run({
-      hidden: f32Tensor(gather(job.hidden, rows), [rows.length, H]),
-      weight: f32Tensor(weights, [rows.length, 1])
-    })
-    scatterAdd(sum, rows, output.data as Float32Array)
+    const { output } = await ofLayer.get(job.experts[i])!.run({ hidden: f32Tensor(gather(job.hidden, rows), [rows.length, H]) })
+    scatterAdd(sum, rows, weights, output.data as Float32Array)
   }
   return sum
 }
@@ -63,11 +60,13 @@ function gather (hidden: Float32Array, rows: Uint16Array): Float32Array {
   return out
 }
 
-function scatterAdd (sum: Float32Array, rows: Uint16Array, output: Float32Array): void {
+/** Adds weight * output of each row to its token. The product is rounded to f32 first, as the reference does. */
+function scatterAdd (sum: Float32Array, rows: Uint16Array, weights: Float32Array, output: Float32Array): void {
   for (let r = 0; r < rows.length; r++) {
     const to = rows[r] * H
     const from = r * H
-    for (let i = 0; i < H; i++) sum[to + i] += output[from + i]
+    const weight = weights[r]
+    for (let i = 0; i < H; i++) sum[to + i] += Math.fround(weight * output[from + i])
   }
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { type BlockEntry, type Bundle, formatBytes, ModelError } from '../../model-tools/index.js'
 import { type ExpertBatch, type ExpertCompute, type ExpertSum, SwarmError } from '../../swarm/index.js'
 import { groupByExpert } from './batch.js'
+import { BatchQueue, type JobResult } from './batch-queue.js'
 import type { HostedExpert } from './compute-messages.js'
 import { ComputeThread } from './compute-thread.js'
 import { SCRATCH_FILE } from './expert-session.js'
@@ -58,6 +59,7 @@ export class ExpertHost implements ExpertCompute {
   /** Additions and removals, one after the other. */
   #changes: Promise<unknown> = Promise.resolve()
   #load = 0
+  readonly #queue = new BatchQueue(async batch => await this.#run(batch))
 
   private constructor (
     private readonly bundle: Bundle,
@@ -107,6 +109,7 @@ export class ExpertHost implements ExpertCompute {
     await this.#change(async () => {
       const experts = blocks.filter(({ file }) => this.#blocks.delete(file)).flatMap(block => this.#experts(block))
       for (const { layer, expert } of experts) this.#hosted.get(layer)?.delete(expert)
+      await this.#queue.settled()
       await this.#unload(experts)
     })
   }
@@ -117,23 +120,25 @@ export class ExpertHost implements ExpertCompute {
     const hosted = this.#hosted.get(batch.layer)
     if (!batch.experts.every(expert => hosted?.has(expert))) throw new SwarmError('not-hosted', 'An expert of the batch is not hosted here.', {})
     this.#load++
-    const submitted = performance.now()
-    const shares = groupByExpert(batch, this.threads.length)
-    const computed = Promise.all(shares.flatMap((share, index) =>
-      share === undefined ? [] : [this.threads[index].request({ kind: 'compute', layer: batch.layer, hidden: batch.hidden, ...share })]))
+    const computed = this.#queue.submit(batch, signal)
     void computed.catch(() => undefined).finally(() => { this.#load-- })
-    const results = await abortable(computed, signal)
-    const serviceMicros = Math.max(0, ...results.map(result => result.serviceMicros))
-    return {
-      sum: results.length === 0 ? new Float32Array(batch.hidden.length) : addInOrder(results.map(({ sum }) => sum)),
-      queueMicros: Math.max(0, Math.round((performance.now() - submitted) * 1000) - serviceMicros),
-      serviceMicros
-    }
+    return await computed
   }
 
   async stop (): Promise<void> {
     const reason = new SwarmError('aborted', 'The expert host was stopped.', {})
     await Promise.all(this.threads.map(async thread => { await thread.stop(reason) }))
+  }
+
+  /** Each worker computes its experts of the batch. */
+  async #run (batch: ExpertBatch): Promise<JobResult> {
+    const shares = groupByExpert(batch, this.threads.length)
+    const results = await Promise.all(shares.flatMap((share, index) =>
+      share === undefined ? [] : [this.threads[index].request({ kind: 'compute', layer: batch.layer, hidden: batch.hidden, ...share })]))
+    return {
+      sum: results.length === 0 ? new Float32Array(batch.hidden.length) : addInOrder(results.map(({ sum }) => sum)),
+      serviceMicros: Math.max(0, ...results.map(result => result.serviceMicros))
+    }
   }
 
   async #add (blocks: BlockEntry[], { onProgress, signal }: ChangeOptions): Promise<void> {
@@ -227,15 +232,6 @@ function isAlive (pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code !== 'ESRCH'
   }
-}
-
-async function abortable<T> (promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await promise
-  return await new Promise((resolve, reject) => {
-    const abort = (): void => { reject(signal.reason as Error) }
-    signal.addEventListener('abort', abort, { once: true })
-    promise.then(resolve, reject).finally(() => { signal.removeEventListener('abort', abort) })
-  })
 }
 
 /** Worker order, not order of arrival. The first part is reused as the sum. */

@@ -63,7 +63,7 @@ describe('ExpertHost', function () {
       for (const dropScales of [true, false]) {
         const session = await new ExpertSessions(bundle, process.arch === 'x64' && process.platform === 'linux' && dropScales).open(expert, 1)
         const { hidden } = batchOf(bundle, 0, EXPERTS)
-        outputs.push((await session.run({ hidden: f32Tensor(hidden, [ROWS, bundle.config.hiddenSize]), weight: f32Tensor(new Float32Array(ROWS).fill(1), [ROWS, 1]) })).output.data)
+        outputs.push((await session.run({ hidden: f32Tensor(hidden, [ROWS, bundle.config.hiddenSize]) })).output.data)
         await session.release()
       }
       assert.deepEqual(outputs[0], outputs[1])
@@ -96,6 +96,18 @@ describe('ExpertHost', function () {
     await assert.rejects(host.compute(batchOf(bundle, 1, EXPERTS)), error => isSwarmError(error, 'not-hosted'))
     assert.deepEqual(host.blocks, blocks)
   })
+
+  for (const quant of WEIGHT_FORMATS) {
+    it(`gives a batch the same bits alone and merged with others (${quant})`, async () => {
+      const bundle = await synthetic(quant)
+      const host = await load({ bundle, blocks: bundle.blocks })
+      const batches = Array.from({ length: 9 }, (_, i) => batchOf(bundle, 1, EXPERTS.map(expert => (expert + i % 3) % bundle.config.experts)))
+      const alone: Float32Array[] = []
+      for (const batch of batches) alone.push((await host.compute(batch)).sum)
+      const together = await Promise.all(batches.map(async batch => (await host.compute(batch)).sum))
+      for (const [i, sum] of together.entries()) assert.deepEqual([...sum], [...alone[i]], `batch ${i}`)
+    })
+  }
 
   it('says before it loads that memory is not enough', async () => {
     const bundle = await synthetic('q4')
