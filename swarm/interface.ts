@@ -25,7 +25,7 @@ export interface ExpertSum {
   serviceMicros: number
 }
 
-/** Where a lap's time at the experts went, in milliseconds; all but `encodeMs` and `decodeMs` are of the slowest peer. */
+/** Where a lap's time at the experts went, in milliseconds. Network, queue and service are of the slowest peer, the others sums over all. */
 export interface DispatchTiming {
   encodeMs: number
   /** From the last byte handed to the socket to the reply, less queue and service. */
@@ -33,6 +33,8 @@ export interface DispatchTiming {
   queueMs: number
   serviceMs: number
   decodeMs: number
+  /** Adding up the partial sums. */
+  combineMs: number
 }
 
 export interface DispatchResult {

@@ -5,8 +5,8 @@ import { formatMs, table } from './terminal.js'
 
 /** Rows of a lap in the order in which they happen. */
 const LAP_ROWS: Array<[keyof LapTimes, string]> = [
-  ['embedding', 'embedding'], ['turn', 'waiting for its turn'], ['attention', 'attention and router'], ['send', 'sending'], ['denseMlp', 'dense MLP'], ['experts', 'waiting for experts'],
-  ['network', 'waiting for the network'], ['head', 'head'], ['other', 'other']
+  ['embedding', 'embedding'], ['turn', 'waiting for its turn'], ['attention', 'attention and router'], ['send', 'choosing peers, sending'], ['serialise', 'serialising'], ['denseMlp', 'dense MLP'],
+  ['network', 'waiting: network'], ['queue', 'waiting: queue'], ['experts', 'waiting: experts'], ['combine', 'combining'], ['head', 'head'], ['other', 'other']
 ]
 
 /** Where the time of an average lap went. */

@@ -57,8 +57,8 @@ interface Lap {
   profile: LapProfile
   dispatcher: ExpertDispatcher
   signal?: AbortSignal
-  /** Computes when it is this lap's turn, from the time that it is given on. */
-  turn: <T>(compute: (start: number) => Promise<T>) => Promise<T>
+  /** Computes for a layer when it is this lap's turn, from the time that it is given on. */
+  turn: <T>(layer: number, compute: (start: number) => Promise<T>) => Promise<T>
 }
 
 /** What a layer leaves behind for the next graph: inputs of that by their names, [tokens, H] each. */
@@ -127,7 +127,7 @@ export class AttentionClient {
     const start = performance.now()
     const hidden = f32Tensor(this.embedding.lookup(ids), [ids.length, this.config.hiddenSize])
     const claim = cache.claim(ids.length)
-    profile.add('embedding', start)
+    profile.addOnce('embedding', start)
     try {
       const lap: Lap = {
         cache,
@@ -136,9 +136,9 @@ export class AttentionClient {
         dispatcher,
         // What a lap before this one fails with ends this one too.
         signal: claim.first ? signal : anySignal(signal, claim.signal),
-        turn: async compute => {
+        turn: async (layer, compute) => {
           const due = performance.now()
-          return await this.turns.take(cache, pass, async () => await compute(profile.add('turn', due)))
+          return await this.turns.take(cache, pass, async () => await compute(profile.add(layer, 'turn', due)))
         }
       }
       const carry = await this.layerByLayer({ hidden }, lap)
@@ -164,30 +164,30 @@ export class AttentionClient {
     const tokens = claim.tokens
     let now = performance.now()
     const rope = this.rope(claim)
-    profile.add('embedding', now)
+    profile.addOnce('embedding', now)
     let carry = hidden
     for (const [i, { type, attention, denseMlp }] of this.layers.entries()) {
       now = performance.now()
       const cached = await cache.inputs(claim, i)
-      profile.add('turn', now)
-      const { out, pending } = await turn(async start => {
+      profile.add(i, 'turn', now)
+      const { out, pending } = await turn(i, async start => {
         const out = await attention.run({ ...carry, ...rope[type], ...cached })
         cache.write(claim, i, { keys: out.new_k.data as Float32Array, values: out.new_v.data as Float32Array })
-        const computed = profile.add('attention', start)
+        const computed = profile.add(i, 'attention', start)
         const pending = lap.dispatcher.dispatch(expertBatch(i, tokens, this.config.topK, out), lap.signal)
         // The dense MLP computes while the request travels; a failure meanwhile is taken up by the await below.
         pending.catch(() => {})
-        profile.add('send', computed)
+        profile.add(i, 'send', computed)
         return { out, pending }
       })
-      const dense = denseMlp && await turn(async start => {
+      const dense = denseMlp && await turn(i, async start => {
         const branch = await denseMlp.run({ residual: out.attended })
-        profile.add('denseMlp', start)
+        profile.add(i, 'denseMlp', start)
         return branch
       })
       now = performance.now()
       const { sum, timing } = await pending
-      profile.addWait(now, timing.serviceMs + timing.queueMs)
+      profile.addWait(i, now, timing)
       carry = { ...dense, residual: out.attended, experts: f32Tensor(sum, [tokens, this.config.hiddenSize]) }
     }
     return carry
@@ -196,11 +196,11 @@ export class AttentionClient {
   private async results (carry: Carry, firstRow: number, { profile, turn }: Lap): Promise<LapResult> {
     const H = this.config.hiddenSize
     const rows = (x: Tensor): Tensor => f32Tensor((x.data as Float32Array).subarray(firstRow * H), [x.dims[0] - firstRow, H])
-    return await turn(async start => {
+    return await turn(this.layers.length - 1, async start => {
       const { logits, states } = await this.head.run(Object.fromEntries(Object.entries(carry).map(([name, x]) => [name, rows(x)])))
       const result = { logits: logits.data as Float32Array, states: states.data as Float32Array }
       this.refinement?.refine(result)
-      profile.add('head', start)
+      profile.addOnce('head', start)
       return result
     })
   }

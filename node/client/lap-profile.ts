@@ -1,45 +1,85 @@
-/** Where the wall time of laps went, in milliseconds. The rows add up to `total`. */
-export interface LapTimes {
-  /** Embedding rows and rotary angles. */
-  embedding: number
+import type { DispatchTiming } from '../../swarm/index.js'
+
+/** What a layer spends its time on, in milliseconds of wall time. */
+export interface LayerTimes {
   /** Waiting for the lap before it in the same sequence, or for other sequences' computing. */
   turn: number
-  /** Attention, norms and router. */
+  /** Attention, norms and router: one graph. */
   attention: number
-  denseMlp: number
-  /** Splitting a batch over peers and handing it to sockets or workers. */
+  /** Choosing peers, splitting the batch and handing it to sockets or workers. */
   send: number
-  /** Waiting after the dense MLP was done: the part in which experts computed or waited for a worker. */
-  experts: number
-  /** Waiting after the dense MLP was done: the rest, which is travel. */
+  /** Between numbers and the wire's form, both ways. */
+  serialise: number
+  denseMlp: number
+  /** Of the wait after the dense MLP was done: the share that the slowest answer travelled. */
   network: number
+  /** Of that wait: the share that it waited for a compute worker. */
+  queue: number
+  /** Of that wait: the share in which experts computed. */
+  experts: number
+  /** Adding up partial sums. */
+  combine: number
+}
+
+/** Where the wall time of laps went, in milliseconds. The rows add up to `total`. */
+export interface LapTimes extends LayerTimes {
+  /** Embedding rows and rotary angles. */
+  embedding: number
   head: number
   /** What no row above explains. */
   other: number
   total: number
 }
 
-type Row = Exclude<keyof LapTimes, 'other' | 'total'>
+const LAYER_ROWS = ['turn', 'attention', 'send', 'serialise', 'denseMlp', 'network', 'queue', 'experts', 'combine'] as const satisfies Array<keyof LayerTimes>
 
-/** Adds up laps of one kind (prefill chunks apart from decoding). */
+/** Adds up laps of one kind (prefill chunks apart from decoding), layer by layer. */
 export class LapProfile {
-  private readonly sums: Record<Row, number> = { embedding: 0, turn: 0, attention: 0, denseMlp: 0, send: 0, experts: 0, network: 0, head: 0 }
+  private readonly sums: LayerTimes[] = []
+  private embedding = 0
+  private head = 0
   private total = 0
   private count = 0
 
-  /** Adds the time since `start` (performance.now) to `row` and returns the present time. */
-  add (row: Row, start: number): number {
-    const now = performance.now()
-    this.sums[row] += now - start
+  /** @param now - milliseconds */
+  constructor (private readonly now: () => number = () => performance.now()) {}
+
+  /** Adds the time since `start` to a row of a layer and returns the present time. */
+  add (layer: number, row: keyof LayerTimes, start: number): number {
+    const now = this.now()
+    this.ofLayer(layer)[row] += now - start
     return now
   }
 
-  /** Splits a wait into experts and network by the share of it that the slowest peer computed or queued. */
-  addWait (start: number, computeMs: number): number {
-    const now = performance.now()
-    const experts = Math.min(now - start, computeMs)
-    this.sums.experts += experts
-    this.sums.network += now - start - experts
+  /** As `add`, for what is done once a lap. */
+  addOnce (row: 'embedding' | 'head', start: number): number {
+    const now = this.now()
+    this[row] += now - start
+    return now
+  }
+
+  /**
+   * Divides the wait for a layer's experts, by what the dispatch says of itself: what is done here last (decoding, combining) is at the
+   * wait's end, and the rest is shared as the slowest answer's time was; a part of that passed before, beside the dense MLP.
+   */
+  addWait (layer: number, start: number, { encodeMs, networkMs, queueMs, serviceMs, decodeMs, combineMs }: DispatchTiming): number {
+    const now = this.now()
+    const times = this.ofLayer(layer)
+    let left = now - start
+    const take = (row: keyof LayerTimes, ms: number): void => {
+      const taken = Math.min(left, ms)
+      times[row] += taken
+      left -= taken
+    }
+    take('combine', combineMs)
+    take('serialise', decodeMs)
+    const answered = networkMs + queueMs + serviceMs
+    const share = answered > 0 ? left / answered : 0
+    take('queue', queueMs * share)
+    take('experts', serviceMs * share)
+    times.network += left
+    times.serialise += encodeMs // which 'send' was charged with
+    times.send -= encodeMs
     return now
   }
 
@@ -50,9 +90,21 @@ export class LapProfile {
 
   /** Means over the laps. */
   mean (): LapTimes {
-    const per = (ms: number): number => this.count === 0 ? 0 : ms / this.count
-    const rows = Object.fromEntries(Object.entries(this.sums).map(([row, ms]) => [row, per(ms)])) as Record<Row, number>
-    const explained = Object.values(rows).reduce((a, b) => a + b, 0)
-    return { ...rows, other: Math.max(0, per(this.total) - explained), total: per(this.total) }
+    const layers = this.layers()
+    const rows = Object.fromEntries(LAYER_ROWS.map(row => [row, layers.reduce((sum, times) => sum + times[row], 0)])) as Record<keyof LayerTimes, number>
+    const explained = { embedding: this.per(this.embedding), ...rows, head: this.per(this.head) }
+    const total = this.per(this.total)
+    return { ...explained, other: Math.max(0, total - Object.values(explained).reduce((a, b) => a + b, 0)), total }
+  }
+
+  /** Means over the laps, by layer. */
+  layers (): LayerTimes[] {
+    return this.sums.map(times => Object.fromEntries(LAYER_ROWS.map(row => [row, this.per(times[row])])) as Record<keyof LayerTimes, number>)
+  }
+
+  private per (ms: number): number { return this.count === 0 ? 0 : ms / this.count }
+
+  private ofLayer (layer: number): LayerTimes {
+    return this.sums[layer] ??= { turn: 0, attention: 0, send: 0, serialise: 0, denseMlp: 0, network: 0, queue: 0, experts: 0, combine: 0 }
   }
 }

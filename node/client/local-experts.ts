@@ -6,7 +6,7 @@ export class LocalExperts implements ExpertDispatcher {
 
   async dispatch (batch: ExpertBatch, signal?: AbortSignal): Promise<DispatchResult> {
     const { sum, queueMicros, serviceMicros } = await this.host.compute(batch, signal)
-    return { sum, timing: { encodeMs: 0, networkMs: 0, queueMs: queueMicros / 1000, serviceMs: serviceMicros / 1000, decodeMs: 0 } }
+    return { sum, timing: { encodeMs: 0, networkMs: 0, queueMs: queueMicros / 1000, serviceMs: serviceMicros / 1000, decodeMs: 0, combineMs: 0 } }
   }
 }
 

@@ -58,7 +58,7 @@ export class BatchQueue {
       const abort = (): void => {
         const at = this.#waiting.indexOf(waiting)
         if (at >= 0) this.#waiting.splice(at, 1)
-        waiting.reject(signal!.reason)
+        waiting.reject(signal?.reason)
       }
       signal?.addEventListener('abort', abort, { once: true })
       this.#waiting.push(waiting)

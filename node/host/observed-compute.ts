@@ -13,7 +13,7 @@ export class ObservedCompute implements ExpertCompute {
     const start = performance.now()
     this.onLayer({ type: 'asked', layer, tokens })
     const result = await this.inner.compute(batch, signal)
-    const timing = { encodeMs: 0, networkMs: 0, queueMs: result.queueMicros / 1000, serviceMs: result.serviceMicros / 1000, decodeMs: 0 }
+    const timing = { encodeMs: 0, networkMs: 0, queueMs: result.queueMicros / 1000, serviceMs: result.serviceMicros / 1000, decodeMs: 0, combineMs: 0 }
     this.onLayer({ type: 'answered', layer, tokens, ms: performance.now() - start, timing })
     return result
   }

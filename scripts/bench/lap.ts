@@ -11,7 +11,7 @@ const PROMPT = 'Once upon a time, there was a little girl named Lily. She'
 const TOKENS = 96
 const ROUNDS = 7
 const PEER_LAYERS = ['0-3', '2-5', '0-1,4-5']
-const ROWS: Array<keyof LapTimes> = ['total', 'embedding', 'turn', 'attention', 'send', 'denseMlp', 'experts', 'network', 'head', 'other']
+const ROWS: Array<keyof LapTimes> = ['total', 'embedding', 'turn', 'attention', 'send', 'serialise', 'denseMlp', 'network', 'queue', 'experts', 'combine', 'head', 'other']
 
 const terminal = new Terminal({ json: process.argv.includes('--json') })
 const model = await demoBundle('q8')

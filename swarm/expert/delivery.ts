@@ -55,7 +55,7 @@ export class Delivery {
     const served = await collecting
     const combiningAt = performance.now()
     const sum = combine(served, tokens, this.#init.hiddenSize)
-    const timing = { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: performance.now() - combiningAt }
+    const timing = { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0, combineMs: performance.now() - combiningAt }
     let slowest = -1
     for (const { reply } of served) {
       timing.encodeMs += reply.encodeMs

@@ -75,7 +75,7 @@ export class SwarmDispatcher implements ExpertDispatcher {
     const fault = faultOf(batch, hiddenSize, this.#init.experts)
     if (fault != null) return Promise.reject(new SwarmError('bad-argument', `The batch for layer ${batch.layer} cannot be sent: ${fault}.`, { argument: 'batch' }))
     if (batch.experts.length === 0) {
-      const timing = { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0 }
+      const timing = { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0, combineMs: 0 }
       return Promise.resolve({ sum: new Float32Array(batch.tokens * hiddenSize), timing })
     }
     const delivery = new Delivery(this.#init, this.#state, signal)

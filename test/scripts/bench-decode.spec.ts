@@ -9,7 +9,7 @@ import { parseTests } from '../../scripts/bench/llama-bench.js'
 import { parseStatus, processMemory } from '../../scripts/bench/process-memory.js'
 
 const lap = (total: number, other: number): NonNullable<Measurement['laps']>['decode'][number] =>
-  ({ turn: 0, embedding: 0, attention: total - other, denseMlp: 0, send: 0, experts: 0, network: 0, head: 0, other, total })
+  ({ turn: 0, embedding: 0, attention: total - other, denseMlp: 0, send: 0, serialise: 0, network: 0, queue: 0, experts: 0, combine: 0, head: 0, other, total })
 
 function measurement (decode: number[], prefill: number, rest: Partial<Measurement> = {}): Measurement {
   return { loadSeconds: 1, decode, prefill: { 512: [prefill] }, processes: [], ...rest }

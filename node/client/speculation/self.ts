@@ -8,7 +8,7 @@ export class LocalOnly implements ExpertDispatcher {
 
   async dispatch (batch: ExpertBatch, signal?: AbortSignal): Promise<DispatchResult> {
     if (this.local !== undefined && this.layers.has(batch.layer)) return await this.local.dispatch(batch, signal)
-    return { sum: new Float32Array(batch.hidden.length), timing: { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0 } }
+    return { sum: new Float32Array(batch.hidden.length), timing: { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0, combineMs: 0 } }
   }
 }
 
