@@ -11,7 +11,7 @@ export { expertLayout, type ExpertEntry } from './bundle/layout.js'
 export {
   QUANT_BLOCKS, TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type DrafterConfig, type LayerType, type ModelConfig, type TensorEntry, type WeightFormat
 } from './bundle/manifest.js'
-export { attentionGraph, denseMlpGraph, drafterGraph, expertGraph, type GraphTensor, headGraph, productsGraph, type TensorLookup } from './graphs/index.js'
+export { attentionGraph, denseMlpGraph, drafterGraph, expertGraph, type GraphTensor, headGraph, probeGraph, productsGraph, type TensorLookup } from './graphs/index.js'
 export { CLIENT_TENSORS, LAYER_TENSORS, type ClientTensorName, type LayerTensorName } from './architectures/tensors.js'
 export { attentionRows } from './architectures/architecture.js'
 export { openCheckpoint } from './checkpoint/open.js'

@@ -1,4 +1,5 @@
 /** moeswarm's library: a client that generates, a peer that donates. The command line uses only this. */
+export { type Device, DEVICES } from './device.js'
 export { type GenerateInit, SwarmClient, type SwarmClientInit } from './swarm-client.js'
 export { type DonateInit, type PeerStatus, SwarmPeer, type SwarmPeerInit } from './swarm-peer.js'
 export { ApiServer, type ServeInit, type ServeLimits } from './serve/api-server.js'

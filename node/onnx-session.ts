@@ -1,5 +1,6 @@
 import './telemetry.js'
 import ort from 'onnxruntime-node'
+import type { Device } from './device.js'
 
 /** Where a graph's time goes is decided here and nowhere else: every session of the product is opened by this function. */
 export interface SessionOptions {
@@ -9,14 +10,17 @@ export interface SessionOptions {
   threads: number
   /** Whether onnxruntime rewrites the graph. Folding constants keeps what it folds in memory. @default true */
   optimize?: boolean
+  /** @default 'cpu'; what another device has no kernel for is computed on the CPU */
+  device?: Device
 }
 
 /**
  * Opens a session on a serialised model. Thread pools do not spin: several spinning pools on one machine slow each other
  * down tenfold (measured). No memory arena: a client keeps many sessions and activations are small.
  */
-export async function openSession (model: Uint8Array, { dir, threads, optimize = true }: SessionOptions): Promise<ort.InferenceSession> {
+export async function openSession (model: Uint8Array, { dir, threads, optimize = true, device = 'cpu' }: SessionOptions): Promise<ort.InferenceSession> {
   return await ort.InferenceSession.create(model, {
+    ...device !== 'cpu' && { executionProviders: [device, 'cpu'] },
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',

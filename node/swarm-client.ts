@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, type RenderOptions, selectBlocks, toolCallSyntax, type ToolCallSyntax } from '../model-tools/index.js'
 import { connectSwarm, createSwarmHost, type ExpertDispatcher, type LayerChoice, type LayerCoverage, type LivePeer, type OnSwarmEvent, type PeerStats, type SwarmConnection, type SwarmHost, type WireChoice } from '../swarm/index.js'
+import { chooseDevice, type Device } from './device.js'
 import { AttentionClient } from './client/attention-client.js'
 import { Closers } from './closers.js'
 import { generate, type GenerateEvent, type GenerateOptions } from './client/generate.js'
@@ -32,6 +33,10 @@ export interface SwarmClientInit {
   assistant?: boolean
   /** Threads of attention, dense MLP and head, and compute workers of local experts. @default all cores */
   threads?: number
+  /** What attention, dense MLP and head are computed on; the CPU where that cannot be, see `device` and `onDeviceProblem`. @default 'cpu' */
+  device?: Device
+  /** Called with a sentence when the CPU has to do for the wanted device. */
+  onDeviceProblem?: (problem: string) => void
   onEvent?: OnSwarmEvent
   /** Called twice per layer of each lap, for a view of the traffic. */
   onLayer?: (event: LayerEvent) => void
@@ -77,12 +82,15 @@ export class SwarmClient {
     const closers = new Closers()
     try {
       const threads = init.threads ?? availableParallelism()
+      const { device, problem } = await chooseDevice(init.device ?? 'cpu')
+      if (problem !== undefined) init.onDeviceProblem?.(problem)
       const { dispatcher, localOnly, swarm, local } = await experts(bundle, init, threads, closers)
       const ownThreads = bundle.config.hiddenSize < MIN_HIDDEN_FOR_THREADS ? 1 : threads
       const attention = await AttentionClient.load({
         bundle,
         dispatcher: init.onLayer === undefined ? dispatcher : new ObservedDispatcher(dispatcher, init.onLayer),
         threads: ownThreads,
+        device,
         onProgress: (done, total) => init.onProgress?.('load-layers', done, total),
         signal: init.signal
       })

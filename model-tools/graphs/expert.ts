@@ -12,6 +12,14 @@ export function expertGraph (config: ModelConfig, gateUp: GraphTensor, down: Gra
   return g.build()
 }
 
+/** `x` [rows, columns] -> `y`, its squares. Shows whether a device computes at all. */
+export function probeGraph (): Uint8Array {
+  const g = new GraphBuilder('probe', 0)
+  const x = g.input('x', 'f32', ['rows', 'columns'])
+  g.output('y', g.op('Mul', [x, x]), 'f32', ['rows', 'columns'])
+  return g.build()
+}
+
 /** Only the two products: `a` [rows, in of gateUp] -> `x` = a gateUp^T, `b` -> `y` = b down^T. Shows what a kernel does. */
 export function productsGraph (gateUp: GraphTensor, down: GraphTensor): Uint8Array {
   const g = new GraphBuilder('products', 0)

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { Bundle, parseRanges } from '../../model-tools/index.js'
 import type { WireChoice } from '../../swarm/index.js'
+import { type Device, DEVICES } from '../device.js'
 import { SwarmClient, type SwarmClientInit } from '../swarm-client.js'
 import { parse, type Run, UsageError } from './command.js'
 import { noteEvents } from './swarm-events.js'
@@ -14,6 +15,7 @@ export interface ClientOptions extends OutputOptions, SwarmKeyOptions {
   wire: WireChoice
   localLayers: string
   threads?: number
+  device: Device
 }
 
 export function withClientOptions (command: Command): Command {
@@ -22,7 +24,8 @@ export function withClientOptions (command: Command): Command {
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
     .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact, auto is fp16, or int8 over slow links').choices(['auto', 'fp32', 'fp16', 'int8']).default('auto'))
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
-    .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1)))
+    .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1))
+    .addOption(new Option('--device <name>', 'what computes attention, dense MLP and head; the CPU where it cannot').choices(DEVICES).default('cpu')))
 }
 
 /** Opens the client that the options ask for, with a bar for each step. @throws UsageError without a swarm to ask */
@@ -43,6 +46,8 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
     wire: options.wire,
     localLayers,
     threads: options.threads,
+    device: options.device,
+    onDeviceProblem: problem => { terminal.note(problem) },
     onProgress: (step, done, total) => { bars[step](done, total) },
     onEvent: noteEvents(terminal),
     ...more,

@@ -1,5 +1,6 @@
 import { attentionGraph, type Bundle, denseMlpGraph, headGraph, type LayerType, type TensorLookup } from '../../model-tools/index.js'
 import type { ExpertBatch, ExpertDispatcher } from '../../swarm/index.js'
+import type { Device } from '../device.js'
 import { f32Tensor, openSession, type Session, type Tensor } from '../onnx-session.js'
 import { Embedding } from './embedding.js'
 import type { Claim } from './claim.js'
@@ -15,6 +16,8 @@ export interface AttentionClientInit {
   dispatcher: ExpertDispatcher
   /** Threads of attention, dense MLP and head. */
   threads: number
+  /** Of attention, dense MLP and head. @default 'cpu' */
+  device?: Device
   /** Called after each layer that was loaded. */
   onProgress?: (loaded: number, total: number) => void
   signal?: AbortSignal
@@ -89,14 +92,14 @@ export class AttentionClient {
   }
 
   /** Verifies the client part of the bundle and loads it. @throws ModelError 'hash-mismatch', 'not-found' */
-  static async load ({ bundle, dispatcher, threads, onProgress, signal }: AttentionClientInit): Promise<AttentionClient> {
+  static async load ({ bundle, dispatcher, threads, device, onProgress, signal }: AttentionClientInit): Promise<AttentionClient> {
     await bundle.verify(bundle.clientFiles(), { signal })
     const { config, dir } = bundle
     const tensor: TensorLookup = name => bundle.tensor(name)
     const opened: Session[] = []
-    const open = async (graph: Uint8Array): Promise<Session> => {
+    const open = async (graph: Uint8Array, threads: number): Promise<Session> => {
       signal?.throwIfAborted()
-      const session = await openSession(graph, { dir, threads })
+      const session = await openSession(graph, { dir, threads, device })
       opened.push(session)
       return session
     }
@@ -104,10 +107,10 @@ export class AttentionClient {
       const layers: Layer[] = []
       for (const [i, type] of config.layerTypes.entries()) {
         const denseMlp = denseMlpGraph(config, i, tensor)
-        layers.push({ type, attention: await open(attentionGraph(config, i, tensor)), denseMlp: denseMlp && await open(denseMlp) })
+        layers.push({ type, attention: await open(attentionGraph(config, i, tensor), threads), denseMlp: denseMlp && await open(denseMlp, halfOf(threads)) })
         onProgress?.(i + 1, config.layerTypes.length)
       }
-      const head = await open(headGraph(config, tensor, bundle.headTensor))
+      const head = await open(headGraph(config, tensor, bundle.headTensor), threads)
       return new AttentionClient(bundle, new Embedding(bundle), layers, head, dispatcher)
     } catch (error) {
       await Promise.all(opened.map(async session => { await session.release() }))
@@ -215,6 +218,9 @@ export class AttentionClient {
     return { sliding: ofType('sliding'), full: ofType('full') }
   }
 }
+
+/** The experts compute beside the dense MLP, on this machine or one where the client shares: more threads than cores would wait for each other. */
+function halfOf (threads: number): number { return Math.max(1, threads >> 1) }
 
 const NO_ROWS: LapResult = { logits: new Float32Array(0), states: new Float32Array(0) }
 

@@ -17,7 +17,7 @@ interface Waiting {
   batch: ExpertBatch
   submittedAt: number
   resolve: (sum: ExpertSum) => void
-  reject: (error: unknown) => void
+  reject: (error: Error) => void
 }
 
 /**
@@ -53,12 +53,12 @@ export class BatchQueue {
         batch,
         submittedAt: performance.now(),
         resolve: sum => { settled(); resolve(sum) },
-        reject: error => { settled(); reject(error as Error) }
+        reject: error => { settled(); reject(error) }
       }
       const abort = (): void => {
         const at = this.#waiting.indexOf(waiting)
         if (at >= 0) this.#waiting.splice(at, 1)
-        waiting.reject(signal?.reason)
+        waiting.reject(signal?.reason as Error)
       }
       signal?.addEventListener('abort', abort, { once: true })
       this.#waiting.push(waiting)
@@ -99,7 +99,7 @@ export class BatchQueue {
     try {
       result = await this.run(taken.length === 1 ? taken[0].batch : merged(taken.map(({ batch }) => batch)))
     } catch (error) {
-      for (const { reject } of taken) reject(error)
+      for (const { reject } of taken) reject(error as Error)
       return
     }
     const { sum, serviceMicros } = result
