@@ -79,8 +79,8 @@ async function bench (): Promise<void> {
     terminal.result(`\n${rounds} rounds of ${work.repeats} times ${work.tokens} tokens; ${layers} of ${SHAPE_LAYERS} layers; ${work.threads} threads, peers ${setup.peerThreads} each, which divide the ${setup.split}.
 Medians with quartiles. llama.cpp ${setup.llama.version}, ${summary.cpu.cores} cores of ${summary.cpu.model} (${summary.cpu.features.join(' ')}), Node ${process.version}.\n`)
   } catch (error) {
-    if (!abort.signal.aborted) throw error
-    process.exitCode = 130
+    if (!abort.signal.aborted) process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+    process.exitCode = abort.signal.aborted ? 130 : 1
   } finally {
     terminal.endProgress()
     if (options['no-keep']) await removeSynthetic(layers)

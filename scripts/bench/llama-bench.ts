@@ -47,10 +47,13 @@ export async function runLlamaBench ({ llamaBench }: LlamaCpp, model: string, { 
     if (loadSeconds === 0 && line.includes('warmup')) loadSeconds = (performance.now() - started) / 1000
     errors = `${errors}${line}\n`.slice(-4000)
   })
-  const [code] = await once(child, 'close') as [number | null]
-  memory.stop()
-  if (code !== 0) throw new Error(`llama-bench ended with ${code}:\n${errors}`)
-  return { loadSeconds, ...parseTests(output), processes: [{ name: 'llama-bench', memory: memory.last() }] }
+  try {
+    const [code] = await once(child, 'close') as [number | null]
+    if (code !== 0) throw new Error(`llama-bench ended with ${code}:\n${errors}`)
+    return { loadSeconds, ...parseTests(output), processes: [{ name: 'llama-bench', memory: memory.last() }] }
+  } finally {
+    memory.stop()
+  }
 }
 
 /** The same with all layers on one server on loopback, in a process of its own. */
