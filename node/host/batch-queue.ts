@@ -22,7 +22,8 @@ interface Waiting {
 
 /**
  * Batches that wait for the compute workers. The oldest goes next, and with it every other one of its layer: an expert that several
- * tokens chose is read from memory once, and reading is what an expert costs. A row's result has the same bits in every company (tested).
+ * tokens chose is read from memory once, and reading is what an expert costs. A row's result has the same bits in
+ * every company, but in u4, where it differs by rounding.
  */
 export class BatchQueue {
   readonly #waiting: Waiting[] = []

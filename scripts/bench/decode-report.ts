@@ -86,7 +86,7 @@ export function sideRows (summaries: Summary[], layers: number): string[][] {
   return [
     row('decode tok/s', ({ decode }) => shownSpread(decode, 2)),
     row('ms a token', ({ decode: { median, low, high } }) => shownSpread({ median: 1000 / median, low: 1000 / high, high: 1000 / low }, 1)),
-    row('of that a layer', ({ decode }) => (1000 / decode.median / layers).toFixed(2)),
+    row('of that a layer', ({ laps: { decode } }) => decode === undefined ? '' : ((decode.total.median - decode.head.median - decode.embedding.median) / layers).toFixed(2)),
     ...Object.keys(summaries[0].prefill).map(length => row(`prefill ${length} tok/s`, ({ prefill }) => shownSpread(prefill[length], 1))),
     row('load s', ({ loadSeconds }) => shownSpread(loadSeconds, 1))
   ]

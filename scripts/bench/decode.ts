@@ -9,7 +9,11 @@ import type { Work } from './decode-measurement.js'
 import { isMet, lapRows, MEMORY_HEAD, memoryRows, type Rounds, SIDE_NAMES, sideRows, summarise, type Summary, targets } from './decode-report.js'
 import { measureSide, type Setup, type Side, SIDES, type Split, SPLITS } from './decode-sides.js'
 import { llamaCpp } from './llama-cpp.js'
+import { watchOtherLoad } from './other-load.js'
 import { removeSynthetic, SHAPE, SHAPE_LAYERS, syntheticBundle, syntheticGguf } from './synthetic-models.js'
+
+/** Share of the cores that others may take before a round is said to be disturbed. */
+const DISTURBED = 0.03
 
 const USAGE = `npm run bench:decode -- [options]: decoding and prefill at the shape of Gemma 4 26B-A4B with 4-bit experts, in turn: llama.cpp, llama.cpp with its own split,
 our client all local, and our client with two peers on loopback. Each round starts each side anew, alone, in processes of its own. Nothing else may run on the machine.
@@ -21,7 +25,7 @@ our client all local, and our client with two peers on loopback. Each round star
   --prefill <n,n>     lengths of prompts of random tokens (default: 128,512; 0 for none)
   --sides <a,b>       of ${SIDES.join(', ')} (default: all)
   --threads <n>       of llama.cpp and of our client (default: all cores)
-  --peer-threads <n>  compute workers of each peer (default: all cores with --split layers, half of them with --split experts)
+  --peer-threads <n>  compute workers of each peer (default: half as many as --threads)
   --split <what>      what the peers divide among themselves: ${SPLITS.join(' or ')} (default: ${SPLITS[0]})
   --keep              keep the models that were made in ~/.cache/moeswarm/bench (default; --no-keep removes them at the end)
   --json              one JSON object a line on stdout: every round, then the summary
@@ -99,7 +103,7 @@ async function prepare (terminal: Terminal, layers: number, sides: Side[], { thr
   const gguf = sides.some(side => side === 'llama' || side === 'llama-rpc') ? await syntheticGguf(layers, making('GGUF')) : ''
   terminal.endProgress()
   const split: Split = oneOf('split', options.split, SPLITS)
-  const peerThreads = options['peer-threads'] === undefined ? Math.max(1, Math.floor(threads / (split === 'layers' ? 1 : 2))) : count('peer-threads', options['peer-threads'])
+  const peerThreads = options['peer-threads'] === undefined ? Math.max(1, Math.floor(threads / 2)) : count('peer-threads', options['peer-threads'])
   return { llama, gguf, bundle, split, peerThreads }
 }
 
@@ -116,11 +120,16 @@ async function measure (terminal: Terminal, sides: Side[], rounds: number, setup
     for (const side of sides) {
       work.signal?.throwIfAborted()
       const started = performance.now()
+      const loadSince = await watchOtherLoad()
       const measurement = await measureSide(side, setup, work)
+      const load = await loadSince()
       ;(measured[side] ??= []).push(measurement)
-      terminal.event('round', { round, side, ...measurement })
+      terminal.event('round', { round, side, ...measurement, load })
       const { decode } = summarise([measurement])
       terminal.note(`Round ${round} of ${rounds}, ${SIDE_NAMES[side]}: ${decode.median.toFixed(2)} tok/s (${formatMs(1000 / decode.median)} a token), loaded in ${measurement.loadSeconds.toFixed(1)} s, ${((performance.now() - started) / 1000).toFixed(0)} s in all`)
+      if (load !== undefined && load.others + load.stolen > DISTURBED) {
+        terminal.note(`  Others took ${(100 * load.others).toFixed(0)} % of the cores meanwhile, other machines of the host ${(100 * load.stolen).toFixed(0)} %: this round says little.`)
+      }
     }
   }
   return measured

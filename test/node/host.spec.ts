@@ -98,14 +98,18 @@ describe('ExpertHost', function () {
   })
 
   for (const quant of WEIGHT_FORMATS) {
-    it(`gives a batch the same bits alone and merged with others (${quant})`, async () => {
+    it(`gives a batch ${quant === 'u4' ? 'the same but for rounding' : 'the same bits'} alone and merged with others (${quant})`, async () => {
       const bundle = await synthetic(quant)
       const host = await load({ bundle, blocks: bundle.blocks })
       const batches = Array.from({ length: 9 }, (_, i) => batchOf(bundle, 1, EXPERTS.map(expert => (expert + i % 3) % bundle.config.experts)))
       const alone: Float32Array[] = []
       for (const batch of batches) alone.push((await host.compute(batch)).sum)
       const together = await Promise.all(batches.map(async batch => (await host.compute(batch)).sum))
-      for (const [i, sum] of together.entries()) assert.deepEqual([...sum], [...alone[i]], `batch ${i}`)
+      for (const [i, sum] of together.entries()) {
+        if (quant !== 'u4') assert.deepEqual([...sum], [...alone[i]], `batch ${i}`)
+        // onnxruntime adds up blocks of 64 in another order for one row than for several.
+        else for (const [k, value] of sum.entries()) assert.ok(Math.abs(value - alone[i][k]) < 1e-5, `batch ${i}, value ${k}`)
+      }
     })
   }
 

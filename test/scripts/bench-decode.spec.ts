@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { LapProfile, type LapTimes } from '../../node/client/lap-profile.js'
 import { halves } from '../../scripts/bench/decode-sides.js'
 import { isMet, memoryRows, summarise, targets } from '../../scripts/bench/decode-report.js'
 import type { Measurement } from '../../scripts/bench/decode-measurement.js'
 import { spread } from '../../scripts/bench/figures.js'
 import { parseTests } from '../../scripts/bench/llama-bench.js'
+import { otherLoad, parseTicks, watchOtherLoad } from '../../scripts/bench/other-load.js'
 import { parseStatus, processMemory } from '../../scripts/bench/process-memory.js'
 
-const lap = (total: number, other: number): NonNullable<Measurement['laps']>['decode'][number] =>
-  ({ turn: 0, embedding: 0, attention: total - other, denseMlp: 0, send: 0, serialise: 0, network: 0, queue: 0, experts: 0, combine: 0, head: 0, other, total })
+const lap = (total: number, other: number): LapTimes => ({ ...new LapProfile().mean(), attention: total - other, other, total })
 
 function measurement (decode: number[], prefill: number, rest: Partial<Measurement> = {}): Measurement {
   return { loadSeconds: 1, decode, prefill: { 512: [prefill] }, processes: [], ...rest }
@@ -34,6 +35,20 @@ describe('bench:decode', () => {
     const child = spawn(process.execPath, ['-e', ''])
     await once(child, 'exit')
     assert.equal(await processMemory(child.pid!), undefined)
+  })
+
+  it('tells what others took of the cores from what its own children took', async () => {
+    const system = (user: number, idle: number, stolen: number): string => `cpu  ${user} 5 10 ${idle} 0 1 2 ${stolen} 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n`
+    const own = (ticks: number[]): string => `42 (a (name) of) S ${Array.from({ length: 10 }, () => 1).join(' ')} ${ticks.join(' ')} 20 0`
+    const before = parseTicks(system(100, 1000, 0), own([1, 2, 3, 4]))
+    const after = parseTicks(system(180, 1015, 5), own([1, 2, 33, 34]))
+    assert.deepEqual(otherLoad(before, after), { others: 0.2, stolen: 0.05 })
+    if (process.platform !== 'linux') return
+    const since = await watchOtherLoad()
+    const child = spawn(process.execPath, ['-e', 'const end = Date.now() + 300; while (Date.now() < end);'])
+    await once(child, 'exit')
+    const { others } = (await since())!
+    assert.ok(others >= 0 && others <= 1)
   })
 
   it('has quartiles at the sorted places', () => {
