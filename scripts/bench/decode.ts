@@ -3,14 +3,14 @@ import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { formatMs, Terminal, table } from '../../node/cli/terminal.js'
 import { availableMemory, expertHostBytes, hostBaseBytes } from '../../node/host/memory.js'
-import { type Bundle, formatBytes } from '../../model-tools/index.js'
+import { type Bundle, formatBytes, WEIGHT_FORMATS } from '../../model-tools/index.js'
 import { thisCpu } from './cpu.js'
 import type { Work } from './decode-measurement.js'
 import { isMet, lapRows, MEMORY_HEAD, memoryRows, type Rounds, SIDE_NAMES, sideRows, summarise, type Summary, targets } from './decode-report.js'
 import { measureSide, type Setup, type Side, SIDES, type Split, SPLITS } from './decode-sides.js'
 import { llamaCpp } from './llama-cpp.js'
 import { watchOtherLoad } from './other-load.js'
-import { removeSynthetic, SHAPE, SHAPE_LAYERS, syntheticBundle, syntheticGguf } from './synthetic-models.js'
+import { BUNDLE_QUANT, removeSynthetic, SHAPE, SHAPE_LAYERS, syntheticBundle, syntheticGguf } from './synthetic-models.js'
 
 /** Share of the cores that others may take before a round is said to be disturbed. */
 const DISTURBED = 0.03
@@ -19,6 +19,7 @@ const USAGE = `npm run bench:decode -- [options]: decoding and prefill at the sh
 our client all local, and our client with two peers on loopback. Each round starts each side anew, alone, in processes of its own. Nothing else may run on the machine.
 
   --layers <n>        layers of the same width (default: all ${SHAPE_LAYERS}; they take 30 GB of disk and 20 GB of memory)
+  --quant <format>    of our bundle: ${WEIGHT_FORMATS.join(', ')} (default: ${BUNDLE_QUANT}, which convert chooses for this shape; llama.cpp has Q4_0, with Q6_K for the head)
   --rounds <n>        rounds (default: 3)
   --tokens <n>        tokens decoded in one go (default: 64)
   --repeats <n>       how often, in each round (default: 3)
@@ -35,6 +36,7 @@ our client all local, and our client with two peers on loopback. Each round star
 const { values: options } = parseArgs({
   options: {
     layers: { type: 'string', default: String(SHAPE_LAYERS) },
+    quant: { type: 'string', default: BUNDLE_QUANT },
     rounds: { type: 'string', default: '3' },
     tokens: { type: 'string', default: '64' },
     repeats: { type: 'string', default: '3' },
@@ -99,7 +101,7 @@ async function prepare (terminal: Terminal, layers: number, sides: Side[], { thr
     const show = terminal.progress(label, 'bytes')
     return { onNote, onProgress: ({ doneBytes, totalBytes }) => { show(doneBytes, totalBytes) }, signal }
   }
-  const bundle = await syntheticBundle(layers, making('Bundle'))
+  const bundle = await syntheticBundle(layers, making('Bundle'), oneOf('quant', options.quant, WEIGHT_FORMATS))
   const gguf = sides.some(side => side === 'llama' || side === 'llama-rpc') ? await syntheticGguf(layers, making('GGUF')) : ''
   terminal.endProgress()
   const split: Split = oneOf('split', options.split, SPLITS)
@@ -146,7 +148,8 @@ function report (sides: Side[], summaries: Partial<Record<Side, Summary>>, layer
     ...kinds.map(kind => table([kind === 'decode' ? 'ms a lap' : `ms a lap of ${kind}`, ...ours.flatMap(side => [SIDE_NAMES[side], ''])], lapRows(kind, ours.flatMap(of)))),
     table(['target', '', 'wanted', 'measured', ''], [
       ...targets(summaries).map(target => [target.what, target.bound, String(target.wanted), target.measured?.toFixed(3) ?? '-', { true: 'met', false: 'missed', undefined: '' }[String(isMet(target))] ?? '']),
-      ['request overhead on our stream over raw TCP', 'at most', '200 µs', 'npm run bench:wire', '']
+      ['request overhead on our stream over raw TCP', 'at most', '200 µs', 'npm run bench:wire', ''],
+      ['a peer\'s throughput, 16 clients / one', 'at least', '3', 'npm run bench:clients', '']
     ])
   ].join('\n\n') + '\n'
 }

@@ -1,11 +1,13 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Bundle, ModelError, synthesize, type SynthesisFormat, type SynthesisProgress } from '../../model-tools/index.js'
+import { Bundle, ModelError, synthesize, type SynthesisFormat, type SynthesisProgress, WEIGHT_FORMATS, type WeightFormat } from '../../model-tools/index.js'
 import { CACHE_DIR } from './cache.js'
 
 /** The model whose shape is measured. */
 export const SHAPE = 'gemma-4-26b-a4b'
 export const SHAPE_LAYERS = 30
+/** What `moeswarm convert` would choose for it. */
+export const BUNDLE_QUANT: WeightFormat = 'u4'
 
 export interface SynthesisHooks {
   onNote: (text: string) => void
@@ -13,9 +15,9 @@ export interface SynthesisHooks {
   signal?: AbortSignal
 }
 
-/** The q4 bundle with so many layers, made on first use. */
-export async function syntheticBundle (layers: number, hooks: SynthesisHooks): Promise<Bundle> {
-  const dir = modelDir('bundle', layers)
+/** The bundle with so many layers, made on first use. */
+export async function syntheticBundle (layers: number, hooks: SynthesisHooks, quant = BUNDLE_QUANT): Promise<Bundle> {
+  const dir = modelDir('bundle', layers, quant)
   try {
     return await Bundle.open(dir)
   } catch (error) {
@@ -23,7 +25,7 @@ export async function syntheticBundle (layers: number, hooks: SynthesisHooks): P
     // Not there yet, or of an older version of the format.
     await rm(dir, { recursive: true, force: true })
   }
-  await make('bundle', layers, hooks)
+  await make('bundle', layers, hooks, quant)
   return await Bundle.open(dir)
 }
 
@@ -38,16 +40,16 @@ export async function syntheticGguf (layers: number, hooks: SynthesisHooks): Pro
 
 /** Takes the models with so many layers away again. */
 export async function removeSynthetic (layers: number): Promise<void> {
-  await Promise.all([rm(modelDir('bundle', layers), { recursive: true, force: true }), rm(modelDir('gguf', layers), { recursive: true, force: true })])
+  await Promise.all([...WEIGHT_FORMATS.map(async quant => { await rm(modelDir('bundle', layers, quant), { recursive: true, force: true }) }), rm(modelDir('gguf', layers), { recursive: true, force: true })])
 }
 
-function modelDir (format: SynthesisFormat, layers: number): string {
-  return join(CACHE_DIR, 'bench', `${SHAPE}-${layers}-${format}`)
+function modelDir (format: SynthesisFormat, layers: number, quant?: WeightFormat): string {
+  return join(CACHE_DIR, 'bench', `${SHAPE}-${layers}-${quant ?? format}`)
 }
 
 /** Throws ModelError 'no-space' before it begins where the disk is too small. */
-async function make (format: SynthesisFormat, layers: number, { onNote, onProgress, signal }: SynthesisHooks): Promise<string> {
-  const out = modelDir(format, layers)
+async function make (format: SynthesisFormat, layers: number, { onNote, onProgress, signal }: SynthesisHooks, quant?: WeightFormat): Promise<string> {
+  const out = modelDir(format, layers, quant)
   onNote(`Synthesising ${SHAPE} with ${layers} layers as ${format} in ${out}, once ...`)
-  return (await synthesize({ shape: SHAPE, layers, format, quant: format === 'bundle' ? 'q4' : undefined, out, seed: 1, signal, onProgress })).path
+  return (await synthesize({ shape: SHAPE, layers, format, quant, out, seed: 1, signal, onProgress })).path
 }
