@@ -94,7 +94,7 @@ export class LapProfile {
     const rows = Object.fromEntries(LAYER_ROWS.map(row => [row, layers.reduce((sum, times) => sum + times[row], 0)])) as Record<keyof LayerTimes, number>
     const explained = { embedding: this.per(this.embedding), ...rows, head: this.per(this.head) }
     const total = this.per(this.total)
-    return { ...explained, other: Math.max(0, total - Object.values(explained).reduce((a, b) => a + b, 0)), total }
+    return { ...explained, other: total - Object.values(explained).reduce((a, b) => a + b, 0), total }
   }
 
   /** Means over the laps, by layer. */

@@ -7,7 +7,8 @@ import { SwarmMap } from './swarm-map.js'
 const RETRY_MS = 2_000
 
 const LAP_ROWS = {
-  embedding: 'Embedding', turn: 'Its turn', attention: 'Attention', send: 'Sending', denseMlp: 'Dense MLP', experts: 'Experts', network: 'Network',
+  embedding: 'Embedding', turn: 'Its turn', attention: 'Attention', send: 'Sending', serialise: 'Serialising', denseMlp: 'Dense MLP',
+  network: 'Network', queue: 'Queue', experts: 'Experts', combine: 'Combining',
   draft: 'Drafting', head: 'Head', other: 'Other'
 }
 
