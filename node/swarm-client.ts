@@ -1,22 +1,28 @@
 import { availableParallelism } from 'node:os'
-import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, type RenderOptions, selectBlocks, toolCallSyntax, type ToolCallSyntax } from '../model-tools/index.js'
-import { connectSwarm, createSwarmHost, type ExpertDispatcher, type LayerChoice, type LayerCoverage, type LivePeer, type OnSwarmEvent, type PeerStats, type SwarmConnection, type SwarmHost, type WireChoice } from '../swarm/index.js'
+import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, type RenderOptions, toolCallSyntax, type ToolCallSyntax } from '../model-tools/index.js'
+import type { LayerChoice, LayerCoverage, LivePeer, OnSwarmEvent, PeerStats, WireChoice } from '../swarm/index.js'
 import { chooseDevice, type Device } from './device.js'
 import { AttentionClient } from './client/attention-client.js'
 import { Closers } from './closers.js'
 import { generate, type GenerateEvent, type GenerateOptions } from './client/generate.js'
 import type { LapProfile } from './client/lap-profile.js'
-import { LocalExperts, SplitDispatcher } from './client/local-experts.js'
+import { kvCacheBytes } from './client/kv-cache.js'
 import { type LayerEvent, ObservedDispatcher } from './client/observed-dispatcher.js'
 import type { SamplingOptions } from './client/sampler.js'
-import { Assistant, DraftPolicy, LocalOnly, SelfDrafter, type SpeculationInit } from './client/speculation/index.js'
-import { ExpertHost } from './host/expert-host.js'
+import { Assistant, DraftPolicy, SelfDrafter, type SpeculationInit } from './client/speculation/index.js'
+import { Sequences } from './client/sequences.js'
+import { type ClientExperts, openClientExperts } from './client-experts.js'
+import { availableMemory } from './host/memory.js'
 
 /** Below this hidden size a product is too small to be shared between threads: waking them costs more than it saves. */
 const MIN_HIDDEN_FOR_THREADS = 1024
 
-/** How long a client waits for peers that cover the model before it says what is missing, in milliseconds. */
-const READY_TIMEOUT_MS = 20_000
+/** Sequences at a time at most where nothing else is said, and positions that each is expected to come to. */
+const MAX_SEQUENCES = 16
+const SEQUENCE_POSITIONS = 4096
+
+/** Share of the available memory that KV caches may take where nothing else is said. */
+const CACHE_SHARE = 0.5
 
 export interface SwarmClientInit {
   /** Bundle directory. */
@@ -29,6 +35,13 @@ export interface SwarmClientInit {
   wire?: WireChoice
   /** Layers whose experts this process computes itself. @default none */
   localLayers?: number[] | 'all'
+  /**
+   * Bytes for the experts of further layers, whole ones: those that the swarm lacks or is slowest for. Files that the bundle lacks
+   * are fetched from peers. @default none
+   */
+  localMemory?: number
+  /** Generations that may run at a time; further ones wait. @default 16, or as many as there is memory for their KV caches */
+  maxSequences?: number
   /** Whether the drafter that the bundle may have is loaded, for `draft: 'auto'` and 'assistant'. @default true */
   assistant?: boolean
   /** Threads of attention, dense MLP and head, and compute workers of local experts. @default all cores */
@@ -40,7 +53,7 @@ export interface SwarmClientInit {
   onEvent?: OnSwarmEvent
   /** Called twice per layer of each lap, for a view of the traffic. */
   onLayer?: (event: LayerEvent) => void
-  onProgress?: (step: 'verify-experts' | 'load-layers' | 'find-peers', done: number, total: number) => void
+  onProgress?: (step: 'fetch-blocks' | 'verify-experts' | 'load-layers' | 'find-peers', done: number, total: number) => void
   signal?: AbortSignal
 }
 
@@ -66,10 +79,9 @@ export class SwarmClient {
     readonly bundle: Bundle,
     private readonly text: Awaited<ReturnType<typeof openText>>,
     private readonly attention: AttentionClient,
-    private readonly swarm: SwarmConnection | undefined,
+    private readonly experts: ClientExperts,
+    private readonly sequences: Sequences,
     private readonly speculation: SpeculationInit,
-    /** Layers whose experts this process computes. */
-    readonly localLayers: ReadonlySet<number>,
     private readonly closers: Closers
   ) {}
 
@@ -84,11 +96,11 @@ export class SwarmClient {
       const threads = init.threads ?? availableParallelism()
       const { device, problem } = await chooseDevice(init.device ?? 'cpu')
       if (problem !== undefined) init.onDeviceProblem?.(problem)
-      const { dispatcher, localOnly, swarm, local } = await experts(bundle, init, threads, closers)
+      const experts = await openClientExperts(bundle, init, threads, closers)
       const ownThreads = bundle.config.hiddenSize < MIN_HIDDEN_FOR_THREADS ? 1 : threads
       const attention = await AttentionClient.load({
         bundle,
-        dispatcher: init.onLayer === undefined ? dispatcher : new ObservedDispatcher(dispatcher, init.onLayer),
+        dispatcher: init.onLayer === undefined ? experts.dispatcher : new ObservedDispatcher(experts.dispatcher, init.onLayer),
         threads: ownThreads,
         device,
         onProgress: (done, total) => init.onProgress?.('load-layers', done, total),
@@ -97,11 +109,12 @@ export class SwarmClient {
       closers.add(async () => { await attention.close() })
       const assistant = init.assistant === false ? undefined : await Assistant.load(bundle, ownThreads)
       closers.add(async () => { await assistant?.close() })
-      const self = localOnly && new SelfDrafter(attention, localOnly)
+      const self = experts.localOnly && new SelfDrafter(attention, experts.localOnly)
       init.onProgress?.('find-peers', 0, 1)
-      await swarm?.ready({ signal: init.signal, timeoutMs: READY_TIMEOUT_MS })
+      await experts.ready()
       init.onProgress?.('find-peers', 1, 1)
-      return new SwarmClient(bundle, await openText(bundle), attention, swarm, { drafters: { assistant, self }, policy: new DraftPolicy() }, local, closers)
+      const speculation = { drafters: { assistant, self }, policy: new DraftPolicy() }
+      return new SwarmClient(bundle, await openText(bundle), attention, experts, new Sequences(init.maxSequences ?? sequencesThatFit(bundle.config)), speculation, closers)
     } catch (error) {
       await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })
       throw error
@@ -130,15 +143,30 @@ export class SwarmClient {
   get toolCalls (): ToolCallSyntax | undefined { return toolCallSyntax(this.text.chatTemplate?.source ?? '') }
 
   /**
-   * Generates from a text, a conversation or token ids; see `generate` in client/generate.ts. Several may run at a time. Leaving the loop or aborting
+   * Generates from a text, a conversation or token ids; see `generate` in client/generate.ts. Several may run at a time: they take turns, and more than `maxSequences` wait. Leaving the loop or aborting
    * the signal ends it; an aborted one rejects with the signal's reason or SwarmError 'aborted'.
    * @throws ModelError 'out-of-range', 'unsupported'; SwarmError 'experts-unavailable'
    */
   generate (prompt: string | ChatMessage[] | number[], options: GenerateInit = {}): AsyncGenerator<GenerateEvent, void, void> {
     const { maxTokens = Infinity, sampling, specialTokens = 'skip', ...rest } = options
-    return generate(this.attention, this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), this.tokensOf(prompt), {
+    return this.inTurn(options.signal, () => generate(this.attention, this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), this.tokensOf(prompt), {
       ...rest, maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
-    }, this.speculation)
+    }, this.speculation))
+  }
+
+  /** Generations that run, and those that wait for one to end. */
+  get load (): { running: number, waiting: number } { return this.sequences.load }
+
+  /** Layers whose experts this process computes. */
+  get localLayers (): ReadonlySet<number> { return this.experts.local }
+
+  private async * inTurn (signal: AbortSignal | undefined, begin: () => AsyncGenerator<GenerateEvent, void, void>): AsyncGenerator<GenerateEvent, void, void> {
+    const leave = await this.sequences.enter(signal)
+    try {
+      yield * begin()
+    } finally {
+      leave()
+    }
   }
 
   private tokensOf (prompt: string | ChatMessage[] | number[]): number[] {
@@ -158,16 +186,16 @@ export class SwarmClient {
   }
 
   /** What each peer did for this client; empty when all layers are local. */
-  peers (): PeerStats[] { return this.swarm?.dispatcher.peerStats() ?? [] }
+  peers (): PeerStats[] { return this.experts.swarm?.dispatcher.peerStats() ?? [] }
 
   /** Live replicas of the experts of each layer that is not local. */
-  coverage (): LayerCoverage[] { return this.swarm?.coverage() ?? [] }
+  coverage (): LayerCoverage[] { return this.experts.swarm?.coverage() ?? [] }
 
   /** The peers that are within reach now, with what they say of themselves; empty when all layers are local. */
-  livePeers (): LivePeer[] { return this.swarm?.directory.live ?? [] }
+  livePeers (): LivePeer[] { return this.experts.swarm?.directory.live ?? [] }
 
   /** Who computes which layer for this client, and why the other peers do not; empty when all layers are local. */
-  plan (): LayerChoice[] { return this.swarm?.dispatcher.plan() ?? [] }
+  plan (): LayerChoice[] { return this.experts.swarm?.dispatcher.plan() ?? [] }
 
   async close (): Promise<void> { await this.closers.close() }
 }
@@ -181,37 +209,7 @@ function defined<T extends object> (options: T): Partial<T> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
 }
 
-interface Experts {
-  dispatcher: ExpertDispatcher
-  /** Without what is not on this machine; absent where all is. */
-  localOnly?: ExpertDispatcher
-  swarm?: SwarmConnection
-  /** Layers computed here. */
-  local: Set<number>
-}
-
-async function experts (bundle: Bundle, init: SwarmClientInit, threads: number, closers: Closers): Promise<Experts> {
-  const layers = [...bundle.config.layerTypes.keys()]
-  const local = new Set(init.localLayers === 'all' ? layers : init.localLayers ?? [])
-  const remote = layers.filter(layer => !local.has(layer))
-  let localExperts: LocalExperts | undefined
-  if (local.size > 0) {
-    const host = await ExpertHost.load({
-      bundle,
-      blocks: selectBlocks(bundle, [...local].join(',')),
-      threads,
-      onProgress: (done, total) => init.onProgress?.('verify-experts', done, total),
-      signal: init.signal
-    })
-    closers.add(async () => { await host.stop() })
-    localExperts = new LocalExperts(host)
-    if (remote.length === 0) return { dispatcher: localExperts, local }
-  }
-  const host: SwarmHost = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, swarmKey: init.swarmKey, signal: init.signal, onEvent: init.onEvent })
-  closers.add(async () => { await host.stop() })
-  const swarm = connectSwarm({
-    host, modelId: bundle.id, hiddenSize: bundle.config.hiddenSize, experts: bundle.config.experts, layers: remote, wire: init.wire, onEvent: init.onEvent
-  })
-  closers.add(async () => { await swarm.stop() })
-  return { dispatcher: localExperts === undefined ? swarm.dispatcher : new SplitDispatcher(local, localExperts, swarm.dispatcher), localOnly: new LocalOnly(local, localExperts), swarm, local }
+function sequencesThatFit (config: ModelConfig): number {
+  const each = kvCacheBytes(config, SEQUENCE_POSITIONS)
+  return Math.max(1, Math.min(MAX_SEQUENCES, Math.floor(CACHE_SHARE * availableMemory() / each)))
 }

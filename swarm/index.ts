@@ -35,6 +35,7 @@ export type {
 } from './blocks/interface.js'
 export { BLOCK_CHUNK_BYTES } from './constants.js'
 export { withHolders } from './selection/holders.js'
+export { planLayer } from './selection/plan.js'
 export { planPlacement } from './selection/placement.js'
 export type {
   BlockHolder, PlacementBlock, PlacementInput, PlacementPlan, PlacementReason, PlacementRest, PlacementState

@@ -14,6 +14,7 @@ export interface ClientOptions extends OutputOptions, SwarmKeyOptions {
   bootstrap?: string[]
   wire: WireChoice
   localLayers: string
+  localMemory?: number
   threads?: number
   device: Device
 }
@@ -24,6 +25,7 @@ export function withClientOptions (command: Command): Command {
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
     .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact, auto is fp16, or int8 over slow links').choices(['auto', 'fp32', 'fp16', 'int8']).default('auto'))
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
+    .option('--local-memory <size>', 'memory for the experts of further layers, such as 6GiB: the ones that are slowest to reach', parse.bytes)
     .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1))
     .addOption(new Option('--device <name>', 'what computes attention, dense MLP and head; the CPU where it cannot').choices(DEVICES).default('cpu')))
 }
@@ -31,6 +33,7 @@ export function withClientOptions (command: Command): Command {
 /** Opens the client that the options ask for, with a bar for each step. @throws UsageError without a swarm to ask */
 export async function openClient (options: ClientOptions, { terminal, signal }: Run, more: Pick<SwarmClientInit, 'assistant' | 'onLayer'> = {}): Promise<SwarmClient> {
   const bars = {
+    'fetch-blocks': terminal.progress('Fetching blocks'),
     'verify-experts': terminal.progress('Verifying blocks'),
     'load-layers': terminal.progress('Loading layers'),
     'find-peers': terminal.progress('Finding peers')
@@ -45,6 +48,7 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
     swarmKey: await swarmKeyOf(options),
     wire: options.wire,
     localLayers,
+    localMemory: options.localMemory,
     threads: options.threads,
     device: options.device,
     onDeviceProblem: problem => { terminal.note(problem) },

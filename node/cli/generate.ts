@@ -1,6 +1,6 @@
 import { text as readAll } from 'node:stream/consumers'
 import { type Command, Option } from 'commander'
-import type { LayerChoice, PeerStats } from '../../swarm/index.js'
+import { formatRanges, type LayerChoice, type PeerStats } from '../../swarm/index.js'
 import type { Generation } from '../client/generate.js'
 import { DRAFT_CHOICES, type DraftChoice, type SpeculationSummary } from '../client/speculation/index.js'
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
@@ -59,8 +59,8 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
         // What an unfinished character at the end came to.
         terminal.result(`${event.generation.text.slice(written)}\n`)
         const peers = client.peers()
-        terminal.event('done', { ...event.generation, peers, plan: client.plan() })
-        if (!terminal.json) terminal.note(summary(event.generation, peers, client.plan()))
+        terminal.event('done', { ...event.generation, peers, plan: client.plan(), localLayers: [...client.localLayers] })
+        if (!terminal.json) terminal.note(summary(event.generation, peers, client.plan(), [...client.localLayers]))
       }
     }
   } finally {
@@ -92,7 +92,7 @@ function speculated ({ tokensPerLap, acceptedByPosition, draftShare, drafters }:
   return `Drafts: ${tokensPerLap.toFixed(2)} tokens a lap (laps ${laps}), accepted by position ${accepted}, ${(100 * draftShare).toFixed(0)} % of the time spent drafting.`
 }
 
-function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap, speculation }: Generation, peers: PeerStats[], plan: LayerChoice[]): string {
+function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap, speculation }: Generation, peers: PeerStats[], plan: LayerChoice[], localLayers: number[]): string {
   const lines = [
     '',
     `${tokens.length} tokens (${finishReason}) after a prompt of ${promptTokens.length}, ${tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(firstTokenMs)}.`,
@@ -100,6 +100,7 @@ function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTo
     lapTable(lap)
   ]
   if (speculation.drafted > 0) lines.push('', speculated(speculation))
+  if (localLayers.length > 0) lines.push('', `Layers ${formatRanges(localLayers)} were computed here.`)
   if (peers.length > 0) lines.push('', peerTable(peers, plan))
   return lines.join('\n')
 }

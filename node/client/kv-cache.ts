@@ -9,6 +9,12 @@ const INITIAL_CAPACITY = 128
 /** Positions by which a sliding layer's ring exceeds the window: the longest roll-back of committed positions. */
 export const RING_SLACK = 128
 
+/** Memory of a sequence's cache when it has come to `positions`. */
+export function kvCacheBytes ({ layerTypes, attention, slidingWindow, maxPositions }: ModelConfig, positions: number): number {
+  const held = { full: Math.min(positions, maxPositions), sliding: Math.min(positions, maxPositions, slidingWindow + RING_SLACK) }
+  return layerTypes.reduce((sum, type) => sum + 2 * Float32Array.BYTES_PER_ELEMENT * attention[type].kvHeads * attention[type].headDim * held[type], 0)
+}
+
 /**
  * The KV cache of one sequence. Full layers hold every position, sliding layers a ring of window + RING_SLACK. It grows by
  * doubling; nothing is copied per token. Positions at and after `length` are free, so a roll-back is a change of length.
