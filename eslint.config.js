@@ -10,7 +10,7 @@ const wall = (files, patterns) => ({
 const libp2p = ['libp2p', '@libp2p/*', '@chainsafe/libp2p-*', '@multiformats/multiaddr', 'it-*']
 
 export default tseslint.config(
-  { ignores: ['dist/', 'dist.next/', '.build/', 'node_modules/', '**/*.pb.ts', 'model-tools/demo-model/'] },
+  { ignores: ['dist/', 'dist.next/', '.build/', 'node_modules/', '**/*.pb.ts', 'model-tools/demo-model/', 'docs/api/'] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

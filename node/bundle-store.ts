@@ -9,9 +9,14 @@ export function isModelId (text: string): boolean {
   return /^[0-9a-f]{64}$/.test(text)
 }
 
-/** Where models that were named by their id are kept: $XDG_DATA_HOME/moeswarm/models/<model id>. */
+/** $XDG_DATA_HOME/moeswarm/models. */
+export function modelsDirectory (): string {
+  return join(process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'moeswarm', 'models')
+}
+
+/** Where a model that was named by its id is kept. */
 export function modelDirectory (modelId: string): string {
-  return join(process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'moeswarm', 'models', modelId)
+  return join(modelsDirectory(), modelId)
 }
 
 /** Files of a bundle as the block protocol knows them. */

@@ -50,6 +50,8 @@ export interface SwarmClientInit {
   device?: Device
   /** Called with a sentence when the CPU has to do for the wanted device. */
   onDeviceProblem?: (problem: string) => void
+  /** W3C trace id: peers that log requests name it too. @default not traced */
+  traceId?: string
   onEvent?: OnSwarmEvent
   /** Called twice per layer of each lap, for a view of the traffic. */
   onLayer?: (event: LayerEvent) => void

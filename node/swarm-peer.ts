@@ -1,18 +1,17 @@
 import { availableParallelism } from 'node:os'
 import { type BlockEntry, Bundle, ModelError, selectBlocks } from '../model-tools/index.js'
 import {
-  type AccessLists, type BlockCounters, connectBlocks, createSwarmHost, type FileStore, type GuardCounters, type InspectedPeer, type InspectOptions, type OnSwarmEvent, type PeerLimits, serveBlocks, serveExperts,
-  type ServiceCounters, type ServiceLoad, type SwarmHost, SwarmInspector
+  type AccessLists, type BlockCounters, connectBlocks, createSwarmHost, type FileStore, type GuardCounters, type InspectedPeer, type InspectOptions, type OnSwarmEvent, type PeerLimits, routingTableSize,
+  serveBlocks, serveExperts, type ServiceCounters, type ServiceLoad, type SwarmHost, SwarmInspector
 } from '../swarm/index.js'
 import { isModelId, modelDirectory, openBundleStore, openOrFetchManifest } from './bundle-store.js'
 import { Closers } from './closers.js'
 import { Donation, type DonationEvent } from './donation.js'
-import type { LayerEvent } from './client/observed-dispatcher.js'
 import { ExpertHost, type LoadProgress, residentMemory } from './host/expert-host.js'
-import { ObservedCompute } from './host/observed-compute.js'
+import { type ComputeObservers, ObservedCompute } from './host/observed-compute.js'
 import { VERSION } from './version.js'
 
-export interface SwarmPeerInit extends AccessLists {
+export interface SwarmPeerInit extends AccessLists, ComputeObservers {
   /** Bundle directory, or, with `donate`, the id of a model of which the swarm has peers. */
   model: string
   /** Layers to host, such as '0-5,7'. @default all that the bundle holds */
@@ -36,8 +35,6 @@ export interface SwarmPeerInit extends AccessLists {
   /** Compute workers. @default all cores */
   threads?: number
   onEvent?: OnSwarmEvent
-  /** Called twice per batch that others ask for, for a view of the traffic. */
-  onLayer?: (event: LayerEvent) => void
   onDonation?: (event: DonationEvent) => void
   onProgress?: (progress: LoadProgress) => void
   /** Called when a compute worker dies: stop this peer, it announces what it cannot compute. */
@@ -68,6 +65,19 @@ export interface PeerStatus extends GuardCounters {
   blocks: BlockCounters
 }
 
+/** What a peer does at the moment and has done since its start. */
+export interface PeerState {
+  status: PeerStatus
+  hostedBlocks: number
+  hostedExperts: number
+  /** Batches waiting or running. */
+  batches: number
+  /** Compute workers. */
+  workers: number
+  connections: number
+  routingTableSize: number
+}
+
 /**
  * Donates compute: hosts blocks of experts and serves them to the swarm until it is stopped. Gives the bundle's files that it has to other
  * volunteers too.
@@ -79,8 +89,8 @@ export class SwarmPeer {
     readonly addresses: string[],
     private readonly current: () => BlockEntry[],
     private readonly counted: () => PeerStatus,
-    private readonly compute: ExpertHost,
     private readonly inspector: SwarmInspector,
+    private readonly measure: () => Omit<PeerState, 'status' | 'hostedBlocks' | 'hostedExperts'>,
     private readonly closers: Closers
   ) {}
 
@@ -115,7 +125,7 @@ export class SwarmPeer {
         experts: bundle.config.experts,
         layers: bundle.config.layerTypes.length,
         blocks: hosted,
-        compute: init.onLayer === undefined ? compute : new ObservedCompute(compute, init.onLayer),
+        compute: init.onLayer === undefined && init.onServed === undefined ? compute : new ObservedCompute(compute, init),
         version: `moeswarm/${VERSION}`,
         onEvent
       })
@@ -127,7 +137,9 @@ export class SwarmPeer {
         closers.add(async () => { await donation.stop() })
       }
       const counted = (): PeerStatus => structuredClone({ ...host.counters, requests: serving.counters, load: serving.load, blocks: seeding.counters })
-      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, counted, compute, new SwarmInspector(host), closers)
+      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, counted, new SwarmInspector(host), () => ({
+        batches: compute.load, workers: compute.capacity, connections: host.libp2p.getConnections().length, routingTableSize: routingTableSize(host.libp2p.services.dht)
+      }), closers)
     } catch (error) {
       await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })
       throw error
@@ -140,8 +152,11 @@ export class SwarmPeer {
   /** A copy. */
   status (): PeerStatus { return this.counted() }
 
-  /** Batches waiting or running, and compute workers. */
-  get load (): { load: number, capacity: number } { return { load: this.compute.load, capacity: this.compute.capacity } }
+  /** What it does at the moment. */
+  state (): PeerState {
+    const { blocks } = this
+    return { ...this.measure(), status: this.status(), hostedBlocks: blocks.length, hostedExperts: blocks.reduce((sum, { experts }) => sum + experts, 0) }
+  }
 
   /** Everybody else whom the DHT names for the model, asked for manifest and ping. */
   async others (options?: InspectOptions): Promise<InspectedPeer[]> { return await this.inspector.peers(this.bundle.id, options) }

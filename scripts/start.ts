@@ -29,7 +29,7 @@ try {
     terminal.note(`Peer ${i + 1} of ${PEER_LAYERS.length}: ${peer.peerId}, layers ${layers}`)
   }
   terminal.note('')
-  process.exitCode = await cli(dashboard ? ['serve', '--port', '0'] : ['generate', '--prompt', prompt], bundle)
+  process.exitCode = await cli(dashboard ? ['serve', '--port', '0'] : ['generate', '--no-trace', '--prompt', prompt], bundle)
   if (process.exitCode === 0) terminal.note(`\nThe peers end with this command. To keep one: node dist/node/cli/main.js peer --model ${shown(bundle)}`)
 } catch (error) {
   if (!abort.signal.aborted) throw error

@@ -12,6 +12,8 @@ export type SwarmEvent =
   | { type: 'session-closed', peerId: string, code: SwarmErrorCode }
   | { type: 'request-failed', peerId: string, layer: number, code: SwarmErrorCode }
   | { type: 'request-hedged', peerId: string, toPeerId: string, layer: number }
+  | { type: 'request-answered', peerId: string, layer: number, tokens: number, traceId: string, spanId: string, tookMs: number, queueMicros: number, serviceMicros: number }
+  | { type: 'request-served', peerId: string, layer: number, tokens: number, traceId: string, spanId: string, queueMicros: number, serviceMicros: number }
   | { type: 'experts-waiting', layer: number, experts: number[] }
   | { type: 'request-refused', peerId: string, code: SwarmErrorCode }
   | { type: 'stream-aborted', peerId: string, code: SwarmErrorCode }

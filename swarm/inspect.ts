@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { PeerId, PeerInfo } from '@libp2p/interface'
 import type { QueryEvent } from '@libp2p/kad-dht'
 import { peerIdFromString } from '@libp2p/peer-id'
@@ -36,6 +37,8 @@ export interface InspectedPeer {
     /** By the peer's clock. */
     ageMs: number
   }
+  /** This machine's clock less the time at which the peer signed its manifest, by its own: their difference and up to a second or two. */
+  clockDifferenceMs?: number
   /** Smoothed round trip of INSPECT_PINGS pings, and its deviation. */
   latencyMs?: number
   deviationMs?: number
@@ -54,6 +57,8 @@ export interface LookupHop {
   peerId: string
   /** Which of the disjoint paths; -1 is this host's own knowledge. */
   path: number
+  /** Leading bits that the peer's place in the DHT has in common with the target's: the more, the nearer. */
+  sharedBits: number
   /** Peers nearer to the key that an answer names. */
   closer?: string[]
   /** What a 'found' found: the peer itself, or the providers of the key. */
@@ -100,11 +105,12 @@ export class SwarmInspector {
     const limit = querySignal(signal == null ? [] : [signal], limits.DHT_QUERY_TIMEOUT_MS)
     const key = typeof target === 'string' ? parseTarget(target) : layerKey(target.modelId, target.layer)
     const query = key instanceof CID ? dht.findProviders(key, { signal: limit }) : dht.findPeer(key, { signal: limit })
+    const place = placeOf(key instanceof CID ? key.multihash.bytes : key.toMultihash().bytes)
     const startedAt = performance.now()
     try {
       for await (const event of query) {
         const hop = hopOf(event, performance.now() - startedAt)
-        if (hop != null) yield hop
+        if (hop != null) yield { ...hop, sharedBits: sharedBits(place, placeOf(peerIdFromString(hop.peerId).toMultihash().bytes)) }
       }
     } catch (error) {
       // Without an answer findPeer throws: the hops have told the story.
@@ -134,12 +140,13 @@ export class SwarmInspector {
       await rememberAddresses(libp2p.peerStore, id, multiaddrs)
       const limit = withTimeout(signal, limits.MANIFEST_FETCH_TIMEOUT_MS)
       const { blocks, version, capacity, load, issuedAtMs, ...manifest } = await fetchManifest(libp2p, id, 0, limit)
+      const clockDifferenceMs = Date.now() - issuedAtMs
       if (manifest.modelId !== modelId) return { ...peer, failure: 'wrong-model' }
       const latency = new LatencyEstimate(() => performance.now())
       await libp2p.services.ping.ping(id, { signal: limit }) // also pays for the path on both machines
       for (let i = 0; i < limits.INSPECT_PINGS; i++) latency.addRoundTrip(await libp2p.services.ping.ping(id, { signal: limit }))
       const { roundTripMs: latencyMs, deviationMs } = latency
-      return { ...peer, latencyMs, deviationMs, expectedMs: latency.expectedMs({ assignments: 1 }), manifest: { modelId, blocks, version, capacity, load, ageMs: Math.max(0, Date.now() - issuedAtMs) } }
+      return { ...peer, clockDifferenceMs, latencyMs, deviationMs, expectedMs: latency.expectedMs({ assignments: 1 }), manifest: { modelId, blocks, version, capacity, load, ageMs: Math.max(0, Date.now() - issuedAtMs) } }
     } catch (error) {
       return { ...peer, failure: asSwarmError(error)?.code ?? 'unreachable' }
     }
@@ -180,7 +187,17 @@ function parseTarget (target: string): CID | PeerId {
   throw new SwarmError('bad-argument', `${JSON.stringify(target.slice(0, 80))} is neither a peer id nor a CID.`, { argument: 'target' })
 }
 
-function hopOf (event: QueryEvent, atMs: number): LookupHop | undefined {
+/** Where the DHT places a key or a peer id: their sha256 (kad-dht's convertBuffer). */
+function placeOf (multihash: Uint8Array): Uint8Array {
+  return createHash('sha256').update(multihash).digest()
+}
+
+function sharedBits (a: Uint8Array, b: Uint8Array): number {
+  const at = a.findIndex((byte, i) => byte !== b[i])
+  return at < 0 ? a.length * 8 : at * 8 + Math.clz32(a[at] ^ b[at]) - 24
+}
+
+function hopOf (event: QueryEvent, atMs: number): Omit<LookupHop, 'sharedBits'> | undefined {
   switch (event.name) {
     case 'SEND_QUERY': return { atMs, kind: 'ask', peerId: event.to.toString(), path: event.path.index }
     case 'PEER_RESPONSE':

@@ -35,6 +35,8 @@ export interface DispatchTiming {
   decodeMs: number
   /** Adding up the partial sums. */
   combineMs: number
+  /** Id of the slowest peer; undefined where nobody else was asked. */
+  slowestPeer?: string
 }
 
 export interface DispatchResult {

@@ -12,11 +12,11 @@ export const CLIENT_TENSORS = ['embedding', 'final_norm', 'head'] as const
  * architecture has some of them. H hidden, I dense intermediate, E experts.
  *
  * - `input_norm` [H]
- * - `qkv` [q + k + v rows, H]: rows of q, then k, then v; q, then k where V comes from K
+ * - `qkv` `[q + k + v rows, H]`: rows of q, then k, then v; q, then k where V comes from K
  * - `q_norm`, `k_norm` [head dim]
  * - `o` [H, q rows]
  * - `post_attention_norm`, `pre_dense_norm` [H]
- * - `dense_gate_up` [2 * I, H]: gate rows, then up rows; `dense_down` [H, I]
+ * - `dense_gate_up` `[2 * I, H]`: gate rows, then up rows; `dense_down` `[H, I]`
  * - `post_dense_norm` [H]
  * - `router` [E, H], `router_scale` [H], `per_expert_scale` [E]
  * - `pre_expert_norm`, `post_expert_norm`, `post_ffn_norm` [H]
@@ -30,8 +30,8 @@ export const LAYER_TENSORS = [
 /**
  * Tensors of a drafter that exist once, named `drafter.<name>`, in the order in which they lie in its file. D its hidden size, H the model's.
  *
- * - `pre_projection` [D, 2 * H]: of the token's embedding, then of the state
- * - `post_projection` [H, D], `final_norm` [D], `embedding` [vocab, D]: its head
+ * - `pre_projection` `[D, 2 * H]`: of the token's embedding, then of the state
+ * - `post_projection` [H, D], `final_norm` [D], `embedding` `[vocab, D]`: its head
  */
 export const DRAFTER_TENSORS = ['pre_projection', 'post_projection', 'final_norm', 'embedding'] as const
 
@@ -40,7 +40,7 @@ export const DRAFTER_TENSORS = ['pre_projection', 'post_projection', 'final_norm
  *
  * - `input_norm`, `post_attention_norm`, `pre_mlp_norm`, `post_mlp_norm` [D]
  * - `q` [q rows, D], `q_norm` [head dim], `o` [D, q rows]
- * - `gate_up` [2 * I, D]: gate rows, then up rows; `down` [D, I]
+ * - `gate_up` `[2 * I, D]`: gate rows, then up rows; `down` [D, I]
  * - `layer_scalar` [1]
  */
 export const DRAFTER_LAYER_TENSORS = ['input_norm', 'q', 'q_norm', 'o', 'post_attention_norm', 'pre_mlp_norm', 'gate_up', 'down', 'post_mlp_norm', 'layer_scalar'] as const

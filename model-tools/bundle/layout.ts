@@ -4,7 +4,7 @@ import { dataBytes, scaleBytes, zeroBytes } from '../quantize/rows.js'
 /** Where the two matrices of one expert lie. */
 export interface ExpertEntry {
   expert: number
-  /** [2 * intermediate, hidden]: gate rows, then up rows. */
+  /** `[2 * intermediate, hidden]`: gate rows, then up rows. */
   gateUp: TensorEntry
   /** [hidden, intermediate] */
   down: TensorEntry
@@ -32,7 +32,7 @@ export function placeTensor (file: string, format: WeightFormat, shape: number[]
  * The layout of a block file with `experts` experts from `firstExpert` on: per expert, in ascending order, gate_up then down.
  * Reader and writer both take it from here, so a manifest does not have to list thousands of offsets.
  */
-export function expertLayout (config: ModelConfig, quant: WeightFormat, experts: number, file = '', firstExpert = 0): { experts: ExpertEntry[], bytes: number } {
+export function expertLayout (config: Pick<ModelConfig, 'hiddenSize' | 'expertIntermediateSize'>, quant: WeightFormat, experts: number, file = '', firstExpert = 0): { experts: ExpertEntry[], bytes: number } {
   const { hiddenSize, expertIntermediateSize } = config
   let end = 0
   const entries = Array.from({ length: experts }, (_, index): ExpertEntry => {

@@ -5,7 +5,7 @@ import { GraphBuilder, type GraphTensor } from './builder.js'
  * One expert: `hidden` [rows, H] -> `output` [rows, H] = down(gelu(gate hidden) * up hidden). The router weight applies after down
  * (gemma4-spec, section 5): who adds up the experts multiplies by it.
  */
-export function expertGraph (config: ModelConfig, gateUp: GraphTensor, down: GraphTensor): Uint8Array {
+export function expertGraph (config: Pick<ModelConfig, 'hiddenSize' | 'rmsNormEps'>, gateUp: GraphTensor, down: GraphTensor): Uint8Array {
   const g = new GraphBuilder('expert', config.rmsNormEps)
   const hidden = g.input('hidden', 'f32', ['rows', config.hiddenSize])
   g.output('output', g.gatedMlp(hidden, { gateUp: 'gate_up', down: 'down' }, gateUp, down), 'f32', ['rows', config.hiddenSize])

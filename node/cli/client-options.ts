@@ -31,7 +31,7 @@ export function withClientOptions (command: Command): Command {
 }
 
 /** Opens the client that the options ask for, with a bar for each step. @throws UsageError without a swarm to ask */
-export async function openClient (options: ClientOptions, { terminal, signal }: Run, more: Pick<SwarmClientInit, 'assistant' | 'onLayer'> = {}): Promise<SwarmClient> {
+export async function openClient (options: ClientOptions, { terminal, signal }: Run, more: Pick<SwarmClientInit, 'assistant' | 'onLayer' | 'onEvent' | 'traceId'> = {}): Promise<SwarmClient> {
   const bars = {
     'fetch-blocks': terminal.progress('Fetching blocks'),
     'verify-experts': terminal.progress('Verifying blocks'),
@@ -42,6 +42,7 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
   if (localLayers !== 'all' && options.bootstrap === undefined) {
     throw new UsageError('No swarm to ask: name a host in it with --bootstrap, or compute everything here with --local-layers all.')
   }
+  const note = noteEvents(terminal)
   const client = await SwarmClient.open({
     model: options.model,
     bootstrap: options.bootstrap,
@@ -53,8 +54,11 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
     device: options.device,
     onDeviceProblem: problem => { terminal.note(problem) },
     onProgress: (step, done, total) => { bars[step](done, total) },
-    onEvent: noteEvents(terminal),
     ...more,
+    onEvent: event => {
+      note(event)
+      more.onEvent?.(event)
+    },
     signal
   })
   terminal.endProgress()

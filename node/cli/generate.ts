@@ -1,8 +1,9 @@
 import { text as readAll } from 'node:stream/consumers'
-import { type Command, Option } from 'commander'
-import { formatRanges, type LayerChoice, type PeerStats } from '../../swarm/index.js'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { formatRanges, type LayerChoice, parseTraceId, type PeerStats } from '../../swarm/index.js'
 import type { Generation } from '../client/generate.js'
 import { DRAFT_CHOICES, type DraftChoice, type SpeculationSummary } from '../client/speculation/index.js'
+import { type GenerationTrace, TraceRecorder, TraceStore } from '../trace/index.js'
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
 import { action, command, parse, UsageError } from './command.js'
 import { lapTable, peerTable } from './generation-tables.js'
@@ -19,6 +20,8 @@ interface GenerateCommandOptions extends ClientOptions {
   seed?: number
   draft: DraftChoice
   draftTokens?: number
+  trace: boolean
+  traceparent?: string
 }
 
 export function generateCommand (): Command {
@@ -33,14 +36,24 @@ export function generateCommand (): Command {
     .option('--seed <s>', 'equal seeds give equal texts (default: by chance)', parse.count(0))
     .addOption(new Option('--draft <who>', 'who proposes tokens, of which the model confirms several in one pass; the text stays the same. lookup: the text itself; assistant: the bundle\'s drafter; self: this machine\'s part of the model; auto: whoever pays').choices(DRAFT_CHOICES).default('auto'))
     .option('--draft-tokens <n>', 'tokens of every draft (default: as many as pay)', parse.count(1))
+    .option('--traceparent <id>', 'W3C trace id or traceparent that names the requests here and in the logs of peers (default: $TRACEPARENT)', parseTraceparent)
+    .option('--no-trace', 'keep no record of times and peers for moeswarm explain')
     .action(action<GenerateCommandOptions>(run))
 }
 
 async function run (options: GenerateCommandOptions, { terminal, signal }: { terminal: Terminal, signal: AbortSignal }): Promise<void> {
   const prompt = await readPrompt(options)
-  const client = await openClient(options, { terminal, signal }, { assistant: options.draft === 'auto' || options.draft === 'assistant' })
+  const traceId = options.traceparent ?? parseTraceId(process.env.TRACEPARENT ?? '')
+  const recorder = options.trace ? new TraceRecorder() : undefined
+  const client = await openClient(options, { terminal, signal }, {
+    assistant: options.draft === 'auto' || options.draft === 'assistant',
+    onLayer: recorder?.onLayer,
+    onEvent: recorder?.onEvent,
+    traceId
+  })
   try {
     const promptTokens = prompt.ids ?? (options.chat === true ? client.encodeChat([{ role: 'user', content: prompt.text }]) : client.encode(prompt.text))
+    recorder?.begin()
     const events = client.generate(promptTokens, {
       maxTokens: options.maxTokens,
       sampling: { temperature: options.temperature, topK: options.topK, topP: options.topP, seed: options.seed },
@@ -51,6 +64,7 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
     if (options.chat !== true && prompt.ids === undefined) terminal.result(prompt.text)
     let written = 0
     for await (const event of events) {
+      recorder?.onGenerate(event)
       if (event.type === 'token') {
         terminal.result(event.text)
         written += event.text.length
@@ -59,12 +73,32 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
         // What an unfinished character at the end came to.
         terminal.result(`${event.generation.text.slice(written)}\n`)
         const peers = client.peers()
-        terminal.event('done', { ...event.generation, peers, plan: client.plan(), localLayers: [...client.localLayers] })
+        const trace = await keep(recorder?.trace(client.bundle.id, peers, traceId), terminal)
+        terminal.event('done', { ...event.generation, peers, plan: client.plan(), localLayers: [...client.localLayers], trace })
         if (!terminal.json) terminal.note(summary(event.generation, peers, client.plan(), [...client.localLayers]))
+        if (!terminal.json && trace !== undefined) terminal.note(`\nWhere the time went: moeswarm explain ${trace}`)
       }
     }
   } finally {
     await client.close()
+  }
+}
+
+function parseTraceparent (text: string): string {
+  const id = parseTraceId(text)
+  if (id === undefined) throw new InvalidArgumentError('It is 32 hex digits, or a traceparent such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.')
+  return id
+}
+
+/** Returns the id of the trace that was kept. */
+async function keep (trace: GenerationTrace | undefined, terminal: Terminal): Promise<string | undefined> {
+  if (trace === undefined) return undefined
+  try {
+    await new TraceStore().save(trace)
+    return trace.id
+  } catch (error) {
+    terminal.note(`The record for moeswarm explain could not be kept (${error instanceof Error ? error.message : String(error)}).`)
+    return undefined
   }
 }
 

@@ -7,6 +7,8 @@ import { completionCommand } from './completion.js'
 import { configCommand } from './config.js'
 import { convertCommand } from './convert.js'
 import { dhtCommand } from './dht.js'
+import { doctorCommand } from './doctor.js'
+import { explainCommand } from './explain.js'
 import { fetchCommand } from './fetch.js'
 import { generateCommand } from './generate.js'
 import { peerCommand } from './peer.js'
@@ -25,7 +27,9 @@ const program = new Command('moeswarm')
   .addCommand(generateCommand())
   .addCommand(chatCommand())
   .addCommand(serveCommand())
+  .addCommand(explainCommand())
   .addCommand(dhtCommand())
+  .addCommand(doctorCommand())
   .addCommand(swarmKeyCommand())
   .addCommand(synthCommand())
   .addCommand(configCommand())

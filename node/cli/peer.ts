@@ -5,13 +5,15 @@ import { Dashboard } from '../serve/dashboard.js'
 import { TrafficMonitor } from '../serve/traffic-monitor.js'
 import { type PeerStatus, SwarmPeer } from '../swarm-peer.js'
 import { formatRanges, type PeerLimits } from '../../swarm/index.js'
+import { PeerMetrics, serveMetrics } from '../metrics/index.js'
 import { action, command, parse, UsageError } from './command.js'
 import { cannotListen } from './http-errors.js'
-import { describeDonation, noteEvents } from './swarm-events.js'
+import { Log, type LogOptions, logOptions } from './log.js'
+import { donationFields, describeDonation, logEvents } from './swarm-events.js'
 import { accessListsOf, type AccessOptions, limitsOf, swarmKeyOf, type SwarmKeyOptions, withAccessLists, withLimits, withSwarmKey } from './swarm-options.js'
 import { type OutputOptions } from './terminal.js'
 
-interface PeerOptions extends OutputOptions, SwarmKeyOptions, AccessOptions, Partial<PeerLimits> {
+interface PeerOptions extends OutputOptions, SwarmKeyOptions, AccessOptions, LogOptions, Partial<PeerLimits> {
   statusInterval: number
   model: string
   layers?: string
@@ -27,13 +29,14 @@ interface PeerOptions extends OutputOptions, SwarmKeyOptions, AccessOptions, Par
   dir?: string
   clientPart: boolean
   dashboard?: number | true
+  metrics?: string
 }
 
 /** Port of the web page of a peer that names none. */
 const DASHBOARD_PORT = 8090
 
 export function peerCommand (): Command {
-  return withLimits(withAccessLists(withSwarmKey(command('peer', 'Donate CPU: host experts of a model and serve them to the swarm.', 'moeswarm peer --model ./demo.bundle --layers 0-3 --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...')
+  return withLimits(logOptions(withAccessLists(withSwarmKey(command('peer', 'Donate CPU: host experts of a model and serve them to the swarm.', 'moeswarm peer --model ./demo.bundle --layers 0-3 --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...')
     .requiredOption('--model <bundle dir or model id>', 'bundle whose experts are hosted; with --donate also the id of a model in the swarm')
     .option('--layers <ranges>', 'layers to host, such as 0-5,7 (default: all that the bundle holds)')
     .option('--experts <ranges>', 'experts to host in each layer, whole blocks such as 0-15 (default: all that the bundle holds)')
@@ -48,11 +51,16 @@ export function peerCommand (): Command {
     .option('--key <file>', 'identity of this peer, created when it does not exist (default: a fresh one)')
     .option('--threads <n>', 'compute workers (default: all cores)', parse.count(1))
     .option('--dashboard [port]', `show the swarm and this peer's work on a web page of this machine (default port: ${DASHBOARD_PORT}; 0 takes a free one)`, parse.count(0))
-    .option('--status-interval <s>', 'seconds between two status events of --json, with what was served and refused', parse.count(1), 30))))
+    .option('--metrics <[host:]port>', 'serve Prometheus metrics there, on the loopback interface unless a host is named')
+    .option('--status-interval <s>', 'seconds between two status events of --json, with what was served and refused', parse.count(1), 30)))))
     .action(action<PeerOptions>(async (options, { terminal, signal }) => {
       const bars = { verify: terminal.progress('Verifying blocks'), load: terminal.progress('Loading experts') }
       const fetched = terminal.progress('Fetching', 'bytes')
       checkDonation(options)
+      const log = new Log(terminal, options)
+      const metrics = options.metrics === undefined ? undefined : new PeerMetrics()
+      const noteEvent = logEvents(log)
+      const scraped = metrics && await serveMetrics({ listen: options.metrics!, text: async () => await metrics.text(), healthy: () => metrics.serving })
       const failed = new AbortController()
       let ready = false
       const monitor = options.dashboard === undefined ? undefined : new TrafficMonitor()
@@ -69,33 +77,39 @@ export function peerCommand (): Command {
           // The first line of --json is 'ready', which names what the first plan came to.
           if (ready) terminal.event(event.type, event)
           const text = describeDonation(event)
-          if (text !== undefined) terminal.note(text)
+          if (text !== undefined) log.write(event.type.endsWith('failed') ? 'warn' : 'info', event.type, text, donationFields(event))
         },
         onProgress: ({ phase, done, total }) => { bars[phase](done, total) },
         onFailure: error => { failed.abort(error) },
-        onEvent: noteEvents(terminal),
+        onEvent: event => {
+          noteEvent(event)
+          metrics?.onEvent(event)
+        },
         onLayer: monitor?.onLayer,
+        onServed: metrics?.onServed,
         signal
       })
       terminal.endProgress()
+      metrics?.follow(peer)
       const dashboard = monitor && await openDashboard(peer, monitor, options.dashboard === true ? DASHBOARD_PORT : options.dashboard ?? 0)
       const blocks = peer.blocks.map(({ layer, firstExpert, experts }) => ({ layer, firstExpert, experts }))
-      terminal.event('ready', { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks, ...(dashboard !== undefined && { dashboard: dashboard.url }) })
+      terminal.event('ready', { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks, dashboard: dashboard?.url, metrics: scraped?.url })
       ready = true
-      terminal.note(`Peer ${peer.peerId} serves ${blocks.length} blocks of model ${peer.bundle.id.slice(0, 12)}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`)
-      for (const address of peer.addresses) terminal.note(`Others join with --bootstrap ${address}`)
-      if (dashboard !== undefined) terminal.note(`The swarm at ${dashboard.url}`)
+      log.write('info', 'ready', `Peer ${peer.peerId} serves ${blocks.length} blocks of model ${peer.bundle.id.slice(0, 12)}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`, { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks: blocks.length })
+      if (log.text) for (const address of peer.addresses) log.write('info', 'address', `Others join with --bootstrap ${address}`)
+      if (dashboard !== undefined) log.write('info', 'dashboard', `The swarm at ${dashboard.url}`, { url: dashboard.url })
+      if (scraped !== undefined) log.write('info', 'metrics', `Metrics at ${scraped.url}`, { url: scraped.url })
       const end = AbortSignal.any([signal, failed.signal])
       const ticking = setInterval(() => { terminal.event('status', peer.status()) }, options.statusInterval * 1000)
       if (!end.aborted) await once(end, 'abort')
       clearInterval(ticking)
-      terminal.note('Finishing the requests in flight ...')
-      await dashboard?.stop()
+      log.write('info', 'stopping', 'Finishing the requests in flight ...')
+      await Promise.all([dashboard?.stop(), scraped?.stop()])
       await peer.stop()
       const status = peer.status()
       terminal.event('stopped', status)
       const refused = refusals(status)
-      terminal.note(`Served ${status.requests.requests} requests of ${status.requests.tokens} tokens${refused === '' ? '' : `; refused ${refused}`}.`)
+      log.write('info', 'served', `Served ${status.requests.requests} requests of ${status.requests.tokens} tokens${refused === '' ? '' : `; refused ${refused}`}.`)
       if (failed.signal.aborted) throw failed.signal.reason
     }, 0))
 }

@@ -1,5 +1,6 @@
 import { formatRanges, type SwarmEvent } from '../../swarm/index.js'
 import type { DonationEvent } from '../donation.js'
+import type { Log, LogLevel } from './log.js'
 import { formatMs, type Terminal } from './terminal.js'
 
 /** Last characters of a peer id: what tells two apart. */
@@ -28,6 +29,22 @@ export function noteEvents (terminal: Terminal): (event: SwarmEvent) => void {
     const text = describeEvent(event)
     if (text !== undefined) terminal.note(text)
   }
+}
+
+const GRAVE = new Set<SwarmEvent['type']>(['bootstrap-failed', 'announce-failed', 'peer-lost', 'peer-refused', 'request-failed', 'experts-waiting', 'stream-aborted', 'chunk-refused'])
+
+/** Writes the swarm's events to the log of a long-running command: what failed as warnings, what is too fine for a person at level debug. */
+export function logEvents (log: Log): (event: SwarmEvent) => void {
+  return ({ type, ...fields }) => {
+    const text = describeEvent({ type, ...fields } as SwarmEvent)
+    const level: LogLevel = GRAVE.has(type) ? 'warn' : text === undefined ? 'debug' : 'info'
+    log.write(level, type, text, fields)
+  }
+}
+
+/** An event's fields but its type, for a structured log. */
+export function donationFields ({ type: _, ...fields }: DonationEvent): object {
+  return fields
 }
 
 /** A line for a person's log; undefined for progress, which has a bar. */

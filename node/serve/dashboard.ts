@@ -56,10 +56,11 @@ export class Dashboard {
     const { peer, monitor } = this
     const { bundle, blocks, peerId } = peer
     const { config } = bundle
+    const { batches, workers } = peer.state()
     const live = this.others.flatMap(({ manifest, ...other }) => manifest === undefined ? [] : [{ ...other, manifest }])
     const holders = [{ peerId, blocks }, ...live.map(other => ({ peerId: other.peerId, blocks: other.manifest.blocks }))]
     const layersOf = (held: Array<{ layer: number }>): string => formatRanges([...new Set(held.map(({ layer }) => layer))].sort((a, b) => a - b))
-    const self: PeerView = { peerId, self: true, latencyMs: null, layers: layersOf(blocks), blocks: blocks.length, version: 'this peer', ...peer.load, work: null }
+    const self: PeerView = { peerId, self: true, latencyMs: null, layers: layersOf(blocks), blocks: blocks.length, version: 'this peer', load: batches, capacity: workers, work: null }
     return {
       role: 'peer',
       chat: false,

@@ -4,8 +4,20 @@ import { SwarmError } from '../errors.js'
 import type { WireDtype } from '../interface.js'
 import { decodePeerFrame, decodeReplyRows, encodeCancel, encodeRequest, replyBytes, requestBytes } from './codec.js'
 import type { PeerFrame, RequestPart, WireErrorCode } from './codec.js'
+import type { StreamTrace } from '../trace-context.js'
 import { FrameStream } from './frames.js'
 import { decodeHelloReply, encodeHello, type Welcome } from './handshake.js'
+
+/** A reply to a traced request. */
+export interface TracedAnswer {
+  requestId: number
+  layer: number
+  tokens: number
+  /** From the hand-over to the socket to the reply. */
+  tookMs: number
+  queueMicros: number
+  serviceMicros: number
+}
 
 export interface ExpertClientInit {
   libp2p: Pick<Libp2p, 'dialProtocol'>
@@ -16,6 +28,10 @@ export interface ExpertClientInit {
   experts: number
   wire: WireDtype
   signal: AbortSignal
+  /** Names the requests of this stream at both ends. */
+  trace?: StreamTrace
+  /** Called for each reply where requests are traced. */
+  onTraced?: (answer: TracedAnswer) => void
   /** Called once when the stream has ended after a successful `open`, for whatever reason. */
   onClose: (client: ExpertClient, error: SwarmError) => void
 }
@@ -51,6 +67,7 @@ export interface AskedPeer {
 
 interface PendingRequest {
   dtype: WireDtype
+  layer: number
   tokens: number
   encodeMs: number
   sentAt: number
@@ -147,6 +164,7 @@ export class ExpertClient {
       signal?.addEventListener('abort', cancel, { once: true })
       const pending: PendingRequest = {
         dtype,
+        layer: part.layer,
         tokens: part.tokens,
         encodeMs: encodedAt - startedAt,
         sentAt: encodedAt,
@@ -179,7 +197,7 @@ export class ExpertClient {
     const onAbort = (): void => { this.#frames.abort(aborted()) }
     signal.addEventListener('abort', onAbort, { once: true })
     try {
-      this.#frames.send(encodeHello({ modelId, hiddenSize, experts, wire, maxFrameBytes: limits.MAX_FRAME_BYTES }))
+      this.#frames.send(encodeHello({ modelId, hiddenSize, experts, wire, maxFrameBytes: limits.MAX_FRAME_BYTES, trace: this.#init.trace }))
       const welcome = await outcome
       if (welcome instanceof SwarmError) {
         this.#frames.abort(welcome)
@@ -216,6 +234,7 @@ export class ExpertClient {
     const sum = decodeReplyRows(frame, pending.dtype, pending.tokens, this.#init.hiddenSize)
     this.#settle(frame.id, pending)
     const { queueMicros, serviceMicros } = frame
+    this.#init.onTraced?.({ requestId: frame.id, layer: pending.layer, tokens: pending.tokens, tookMs: arrivedAt - pending.sentAt, queueMicros, serviceMicros })
     pending.resolve({
       sum,
       queueMicros,

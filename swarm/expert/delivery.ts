@@ -1,6 +1,6 @@
 import * as limits from '../constants.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
-import type { DispatchResult, WireDtype } from '../interface.js'
+import type { DispatchTiming, DispatchResult, WireDtype } from '../interface.js'
 import type { RequestSize } from '../selection/latency.js'
 import { planLayer } from '../selection/plan.js'
 import { baseWire, wireOf } from '../selection/wire.js'
@@ -21,6 +21,7 @@ interface SentPart extends Asked {
 
 interface ServedPart extends PartSum {
   reply: PartReply
+  peerId: string
 }
 
 /** A peer that this delivery does not ask again: until a time, and for a broken stream only while the peer has no new one. */
@@ -55,9 +56,9 @@ export class Delivery {
     const served = await collecting
     const combiningAt = performance.now()
     const sum = combine(served, tokens, this.#init.hiddenSize)
-    const timing = { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0, combineMs: performance.now() - combiningAt }
+    const timing: DispatchTiming = { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0, combineMs: performance.now() - combiningAt }
     let slowest = -1
-    for (const { reply } of served) {
+    for (const { reply, peerId } of served) {
       timing.encodeMs += reply.encodeMs
       timing.decodeMs += reply.decodeMs
       const queueMs = reply.queueMicros / 1_000
@@ -68,6 +69,7 @@ export class Delivery {
         timing.networkMs = reply.networkMs
         timing.queueMs = queueMs
         timing.serviceMs = serviceMs
+        timing.slowestPeer = peerId
       }
     }
     return { sum, timing }
@@ -176,7 +178,7 @@ export class Delivery {
     const { from, reply } = answer
     this.#learn(from, reply)
     this.#state.tallies.served(from.session.peer, from.part, reply, from !== sent)
-    return [{ part: from.part, sum: reply.sum, reply }]
+    return [{ part: from.part, sum: reply.sum, reply, peerId: from.session.peer.peerId }]
   }
 
   #learn ({ session, part, size }: SentPart, { networkMs, queueMicros, serviceMicros }: PartReply): void {

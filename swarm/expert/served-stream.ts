@@ -3,6 +3,7 @@ import * as constants from '../constants.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
 import type { ExpertBatch, WireDtype } from '../interface.js'
 import { decodeClientFrame, encodeError, encodeReply, isRequest, isWireCode, readFrameId, replyBytes, type WireErrorCode } from './codec.js'
+import { spanId } from '../trace-context.js'
 import { FrameStream } from './frames.js'
 import { decodeHello, encodeRefusal, encodeWelcome, type Hello, type Refusal } from './handshake.js'
 import { allFinite } from './rows.js'
@@ -140,6 +141,7 @@ export class ServedStream {
     if (id == null) throw new SwarmError('malformed', 'The other side sent a frame shorter than a header.', { reason: 'short frame' })
     const cost = frame.byteLength * BYTES_PER_FRAME_BYTE
     const state = this.#state
+    state.counters.receivedBytes += frame.byteLength
     const use = this.#use
     if (!this.#inTime()) return this.#refuse(id, 'busy', constants.BUSY_RETRY_MS)
     if (state.draining) return this.#refuse(id, 'busy', constants.MAX_RETRY_AFTER_MS)
@@ -216,13 +218,21 @@ export class ServedStream {
       answer = encodeReply(id, dtype, sum, hiddenSize, queueMicros, serviceMicros)
       counters.requests++
       counters.tokens += batch.tokens
+      this.#tellTraced(id, batch, queueMicros, serviceMicros)
     } catch (error) {
       if (controller.signal.aborted) return
       return this.#refuse(id, wireCodeOf(error) ?? 'compute-failed', retryAfterOf(error))
     }
     if (controller.signal.aborted) return
     if (this.backlogBytes > this.#state.limits.maxBacklogBytesPerStream) return this.cutSlowReader()
+    counters.sentBytes += answer.byteLength
     this.#send(answer)
+  }
+
+  #tellTraced (id: number, { layer, tokens }: ExpertBatch, queueMicros: number, serviceMicros: number): void {
+    const trace = this.#hello?.trace
+    if (trace == null) return
+    this.#state.init.onEvent({ type: 'request-served', peerId: this.#peerId, layer, tokens, traceId: trace.traceId, spanId: spanId(trace, id), queueMicros, serviceMicros })
   }
 
   #refuse (id: number, code: WireErrorCode, retryAfterMs = 0): void {

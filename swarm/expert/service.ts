@@ -52,6 +52,9 @@ export interface ClientUse {
 export interface ServiceCounters {
   requests: number
   tokens: number
+  /** Of requests, and of the answers to them. */
+  receivedBytes: number
+  sentBytes: number
   /** Answered busy. */
   refused: number
   /** Failed otherwise, or malformed. */
@@ -96,7 +99,7 @@ export class ExpertService {
       rate: new TokenBuckets({ perSecond, totalPerSecond, burstSeconds: 1 }),
       patience: new TokenBuckets({ perSecond, totalPerSecond: Infinity, burstSeconds: 1 }),
       hosted: new HostedExperts(init.blocks, init.experts),
-      counters: { requests: 0, tokens: 0, refused: 0, failed: 0, rateLimited: 0, silent: 0, slowWriters: 0, slowReaders: 0, tooFast: 0, malformed: 0 },
+      counters: { requests: 0, tokens: 0, receivedBytes: 0, sentBytes: 0, refused: 0, failed: 0, rateLimited: 0, silent: 0, slowWriters: 0, slowReaders: 0, tooFast: 0, malformed: 0 },
       draining: false,
       requestsInFlight: 0,
       bytesInFlight: 0,

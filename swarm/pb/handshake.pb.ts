@@ -10,6 +10,7 @@ export interface Hello {
   experts: number
   wire: Wire
   maxFrameBytes: number
+  trace?: Uint8Array<ArrayBuffer>
 }
 
 export namespace Hello {
@@ -45,6 +46,11 @@ export namespace Hello {
         if ((obj.maxFrameBytes != null && obj.maxFrameBytes !== 0)) {
           w.uint32(40)
           w.uint32(obj.maxFrameBytes)
+        }
+
+        if (obj.trace != null) {
+          w.uint32(50)
+          w.bytes(obj.trace)
         }
 
         if (opts.lengthDelimited !== false) {
@@ -83,6 +89,10 @@ export namespace Hello {
             }
             case 5: {
               obj.maxFrameBytes = reader.uint32()
+              break
+            }
+            case 6: {
+              obj.trace = reader.bytes()
               break
             }
             default: {
@@ -135,6 +145,13 @@ export namespace Hello {
               }
               break
             }
+            case 6: {
+              yield {
+                field: `${prefix}.trace`,
+                value: reader.bytes()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -172,6 +189,11 @@ export namespace Hello {
     value: number
   }
 
+  export interface HelloTraceFieldEvent {
+    field: '$.trace'
+    value: Uint8Array<ArrayBuffer>
+  }
+
   export function encode (obj: Partial<Hello>): Uint8Array<ArrayBuffer> {
     return encodeMessage(obj, Hello.codec())
   }
@@ -180,7 +202,7 @@ export namespace Hello {
     return decodeMessage(buf, Hello.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Hello>): Generator<HelloModelIdFieldEvent | HelloHiddenSizeFieldEvent | HelloExpertsFieldEvent | HelloWireFieldEvent | HelloMaxFrameBytesFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Hello>): Generator<HelloModelIdFieldEvent | HelloHiddenSizeFieldEvent | HelloExpertsFieldEvent | HelloWireFieldEvent | HelloMaxFrameBytesFieldEvent | HelloTraceFieldEvent> {
     return streamMessage(buf, Hello.codec(), opts)
   }
 }

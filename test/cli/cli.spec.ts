@@ -27,7 +27,7 @@ describe('the command line', function () {
 
   after(async () => { await rm(scratch, { recursive: true }) })
 
-  for (const words of [[], ['convert'], ['peer'], ['generate'], ['fetch'], ['synth'], ['swarm-key'], ['dht', 'peers'], ['dht', 'coverage'], ['dht', 'providers'], ['dht', 'routing-table'], ['dht', 'lookup'], ['config'], ['completion']]) {
+  for (const words of [[], ['convert'], ['peer'], ['generate'], ['fetch'], ['synth'], ['swarm-key'], ['dht', 'peers'], ['dht', 'coverage'], ['dht', 'providers'], ['dht', 'routing-table'], ['dht', 'lookup'], ['dht', 'watch'], ['doctor'], ['explain'], ['config'], ['completion']]) {
     it(`moeswarm ${words.join(' ')} --help suffices`, async () => {
       const { code, stdout } = await runCli([...words, '--help'])
       assert.equal(code, 0)

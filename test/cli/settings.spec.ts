@@ -37,7 +37,7 @@ describe('settings from files and variables', function () {
     assert.deepEqual([rows.get('seed')?.value, rows.get('seed')?.source], [2, 'env MOESWARM_SEED'])
     assert.deepEqual([rows.get('max-tokens')?.value, rows.get('max-tokens')?.source], [5, `${join(cwd, 'moeswarm.config.json')}: generate.max-tokens`])
     assert.deepEqual([rows.get('top-k')?.value, rows.get('temperature')?.value], [7, 0.5])
-    assert.deepEqual([rows.get('wire')?.value, rows.get('wire')?.source], ['fp16', 'default'])
+    assert.deepEqual([rows.get('wire')?.value, rows.get('wire')?.source], ['auto', 'default'])
     const others = await settings('dht peers', { MOESWARM_BOOTSTRAP: '/ip4/127.0.0.1/tcp/3 /ip4/127.0.0.1/tcp/4' })
     assert.deepEqual(others.get('bootstrap')?.value, ['/ip4/127.0.0.1/tcp/3', '/ip4/127.0.0.1/tcp/4'])
   })

@@ -49,7 +49,7 @@ describe('npm start', function () {
     const { code, stdout, stderr, left } = await start(['Tom had a big red ball.'])
     assert.equal(code, 0, stderr)
     assert.match(stdout, /^Tom had a big red ball\..+/)
-    assert.match(stderr, /Peer 3 of 3[^]*tok\/s[^]*attention and router[^]*waiting for the network[^]*requests/)
+    assert.match(stderr, /Peer 3 of 3[^]*tok\/s[^]*attention and router[^]*waiting: network[^]*requests/)
     assert.deepEqual(left, [])
   })
 

@@ -1,0 +1,2 @@
+export { Doctor, type DoctorInit } from './doctor.js'
+export type { Finding } from './finding.js'

@@ -1,0 +1,3 @@
+export { ClientMetrics } from './client-metrics.js'
+export { PeerMetrics } from './peer-metrics.js'
+export { type MetricsServer, parseHostPort, serveMetrics, type ServeMetricsInit } from './server.js'

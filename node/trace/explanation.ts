@@ -1,0 +1,123 @@
+import type { PeerStats } from '../../swarm/index.js'
+import type { GenerationTrace, LayerTimes } from './trace.js'
+
+/** What took less than this share of a lap is not worth a sentence. */
+const WORTH_SAYING = 0.1
+
+/** A layer, a lap or a peer that takes this many times the median stands out. */
+const OUTLIER = 2
+
+/** Why a generation took as long as it did, in sentences, what matters most first; after each cause what would help. */
+export function explain (trace: GenerationTrace): string[] {
+  return [...overview(trace), ...causes(trace).sort((a, b) => b.share - a.share).map(({ text }) => text), ...outliers(trace), ...incidents(trace)]
+    .map(text => text.replace(/(^|[.;] )peer …/g, (_, before: string) => `${before}${before.startsWith(';') ? 'peer' : 'Peer'} …`))
+}
+
+function overview ({ promptTokens, tokens, tokensPerSecond, firstTokenMs, lap, prefillLap, finishReason }: GenerationTrace): string[] {
+  const prefill = `The first token came after ${ms(firstTokenMs)}: a prompt of ${promptTokens} tokens in ${Math.max(1, Math.round(firstTokenMs / Math.max(prefillLap.total, 1e-9)))} passes of ${ms(prefillLap.total)}.`
+  if (tokens < 2) return [`${tokens} token was generated (${finishReason}), so there is no decoding to explain.`, prefill]
+  return [`${tokens} tokens at ${tokensPerSecond.toFixed(1)} tok/s, a token in ${ms(lap.total)} (${finishReason}).`, prefill]
+}
+
+interface Cause { share: number, text: string }
+
+function causes (trace: GenerationTrace): Cause[] {
+  const { lap, layers, tokens } = trace
+  if (tokens < 2) return []
+  const asked = layers.filter(({ slowest }) => Object.keys(slowest).length > 0)
+  const local = lap.attention + lap.denseMlp + lap.head + lap.embedding
+  const found: Array<Cause | undefined> = [
+    cause(lap, lap.network, share => `${share} of a token's time was travel to the peers and back. ${travel(trace, asked)}`),
+    cause(lap, lap.queue, share => `${share} was waiting for a free worker at the peers. ${queue(trace)}`),
+    cause(lap, lap.experts, share => asked.length === 0
+      ? `${share} was computing experts on this machine. Peers that hold some of the layers would share that work.`
+      : `${share} was computing at the peers. ${service(trace)}`),
+    cause(lap, local, share => `${share} was this machine's own part: attention and router ${ms(lap.attention)}, dense MLP ${ms(lap.denseMlp)}, head ${ms(lap.head)}. No peer can help there; more --threads, fewer other programs or a faster machine can.`),
+    cause(lap, lap.turn, share => `${share} was waiting for laps of other sequences, or for the one before in the same sequence.`),
+    cause(lap, lap.send, share => `${share} was encoding and handing requests to sockets: fewer, larger holders of the layers need fewer requests.`)
+  ]
+  return found.filter(one => one !== undefined)
+}
+
+function cause ({ total }: GenerationTrace['lap'], part: number, text: (share: string) => string): Cause | undefined {
+  const share = total === 0 ? 0 : part / total
+  return share < WORTH_SAYING ? undefined : { share, text: text(`${Math.round(100 * share)} % (${ms(part)} of ${ms(total)})`) }
+}
+
+function travel ({ peers, layers }: GenerationTrace, asked: LayerTimes[]): string {
+  const slowest = slowestPeer(asked)
+  const fastest = peers.filter(({ latencyMs }) => Number.isFinite(latencyMs)).sort((a, b) => a.latencyMs - b.latencyMs)[0] as PeerStats | undefined
+  const advice = 'Each layer is a round trip, so what helps is a peer nearer to you, computing some layers here with --local-layers, or drafted tokens that share a round trip.'
+  if (slowest === undefined) return advice
+  const latency = peers.find(({ peerId }) => peerId === slowest.peerId)?.latencyMs ?? NaN
+  const of = `${name(slowest.peerId)} was the slowest of those asked in ${slowest.times} of ${asked.reduce((n, { laps }) => n + laps, 0)} exchanges${Number.isFinite(latency) ? `, at a round trip of ${ms(latency)} x ${layers.length} layers` : ''}.`
+  const nearer = fastest !== undefined && fastest.peerId !== slowest.peerId && fastest.latencyMs * OUTLIER < latency ? ` ${name(fastest.peerId)} is ${(latency / fastest.latencyMs).toFixed(1)} times nearer: a replica of the layers there would cut most of it.` : ''
+  return `${of}${nearer} ${advice}`
+}
+
+function queue ({ peers }: GenerationTrace): string {
+  const busiest = [...peers].sort((a, b) => b.queueMs - a.queueMs)[0] as PeerStats | undefined
+  const who = busiest === undefined ? '' : `At ${name(busiest.peerId)} a request waited ${ms(busiest.queueMs)} on average. `
+  return `${who}It serves others too, or has few cores for the blocks that it hosts: another replica of these layers would take a part of it.`
+}
+
+function service ({ peers }: GenerationTrace): string {
+  const slowest = [...peers].sort((a, b) => b.serviceMs - a.serviceMs)[0] as PeerStats | undefined
+  if (slowest === undefined) return ''
+  const others = peers.filter(({ peerId }) => peerId !== slowest.peerId)
+  const usual = median(others.map(({ serviceMs }) => serviceMs))
+  const compared = others.length > 0 && slowest.serviceMs > OUTLIER * usual ? `, ${(slowest.serviceMs / Math.max(usual, 1e-9)).toFixed(1)} times the others'` : ''
+  return `${name(slowest.peerId)} took ${ms(slowest.serviceMs)} a request${compared}. Experts are read from memory once a token, so faster memory, more cores or a second holder that shares the experts of a layer helps.`
+}
+
+function outliers ({ layers, laps }: GenerationTrace): string[] {
+  const said: string[] = []
+  const exchanges = layers.map(({ exchangeMs }) => exchangeMs)
+  const usual = median(exchanges)
+  const slow = layers.filter(({ exchangeMs }) => exchangeMs > OUTLIER * usual && exchangeMs - usual > 1).sort((a, b) => b.exchangeMs - a.exchangeMs)
+  if (slow.length > 0) {
+    const who = slowestPeer([slow[0]])
+    said.push(`Layer ${slow[0].layer} stands out: its experts took ${ms(slow[0].exchangeMs)}, against ${ms(usual)} in the median layer${who === undefined ? '' : `; ${name(who.peerId)} was the slowest there`}.${slow.length > 1 ? ` So do ${slow.length - 1} more.` : ''}`)
+  }
+  const usualLap = median(laps.map(lap => lap.ms))
+  const worst = laps.reduce((a, b) => b.ms > a.ms ? b : a, { atMs: 0, ms: 0 })
+  if (laps.length > 3 && worst.ms > OUTLIER * usualLap) said.push(`The slowest token took ${ms(worst.ms)}, ${(worst.ms / usualLap).toFixed(1)} times the median of ${ms(usualLap)}, ${(worst.atMs / 1000).toFixed(1)} s after the start.`)
+  return said
+}
+
+function incidents ({ incidents: all }: GenerationTrace): string[] {
+  const of = (type: string): typeof all => all.filter(incident => incident.type === type)
+  const said: string[] = []
+  const failed = of('request-failed')
+  if (failed.length > 0) {
+    const codes = [...new Set(failed.map(({ code }) => code))].map(code => `${code} ${failed.filter(one => one.code === code).length}`).join(', ')
+    said.push(`${failed.length} requests failed and went to replicas (${codes}), from ${[...new Set(failed.map(({ peerId }) => name(peerId ?? '')))].join(', ')}: each costs the time until it was noticed.`)
+  }
+  const hedged = of('request-hedged')
+  if (hedged.length > 0) said.push(`${hedged.length} requests were late and asked of a replica too.`)
+  const waits = of('experts-waiting')
+  if (waits.length > 0) said.push(`${waits.length} times nobody held the experts of a layer (${[...new Set(waits.map(({ layer }) => layer))].join(', ')}) and the generation waited: these layers need replicas.`)
+  const lost = of('peer-lost')
+  if (lost.length > 0) said.push(`${[...new Set(lost.map(({ peerId }) => name(peerId ?? '')))].join(', ')} went away meanwhile.`)
+  return said
+}
+
+function slowestPeer (layers: LayerTimes[]): { peerId: string, times: number } | undefined {
+  const times = new Map<string, number>()
+  for (const { slowest } of layers) for (const [peerId, count] of Object.entries(slowest)) times.set(peerId, (times.get(peerId) ?? 0) + count)
+  const [first] = [...times].sort((a, b) => b[1] - a[1])
+  return first === undefined ? undefined : { peerId: first[0], times: first[1] }
+}
+
+function median (values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted.length === 0 ? 0 : sorted[Math.floor(sorted.length / 2)]
+}
+
+function name (peerId: string): string {
+  return `peer …${peerId.slice(-8)}`
+}
+
+function ms (value: number): string {
+  return value >= 1000 ? `${(value / 1000).toFixed(1)} s` : value < 10 ? `${value.toFixed(2)} ms` : `${value.toFixed(1)} ms`
+}

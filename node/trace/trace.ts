@@ -1,0 +1,79 @@
+import type { LapTimes } from '../client/lap-profile.js'
+import type { FinishReason } from '../client/generate.js'
+import type { PeerStats } from '../../swarm/index.js'
+
+/** What is kept of a generation to tell why it was slow: times, layers and peers, never the text. Milliseconds. */
+export interface GenerationTrace {
+  format: 1
+  id: string
+  startedAt: string
+  /** Model id. */
+  model: string
+  /** W3C trace id, where there is one: peers that log at level debug name it too. */
+  traceId?: string
+  /** Numbers of tokens. */
+  promptTokens: number
+  tokens: number
+  finishReason: FinishReason
+  tokensPerSecond: number
+  firstTokenMs: number
+  /** Means of the decoding and of the prefill laps. */
+  lap: LapTimes
+  prefillLap: LapTimes
+  /** Of the decoding laps, and of the prefill's. */
+  layers: LayerTimes[]
+  prefillLayers: LayerTimes[]
+  /** From the first layer's asking to the last layer's answer of the last decoding laps, at most LAPS_KEPT. */
+  laps: LapTime[]
+  peers: PeerStats[]
+  /** Requests that a replica had to answer, and those that one was asked beside; at most INCIDENTS_KEPT. */
+  incidents: Incident[]
+  /** Requests by their span ids, where there is a trace id; at most SPANS_KEPT. */
+  spans: Span[]
+}
+
+/** A request that a peer has answered. */
+export interface Span {
+  spanId: string
+  peerId: string
+  layer: number
+  /** Since the start of the generation, of the answer. */
+  atMs: number
+  /** From the hand-over to the socket to the answer. */
+  ms: number
+}
+
+/** Means over laps of one layer. */
+export interface LayerTimes {
+  layer: number
+  laps: number
+  /** From the answer of the layer before to the asking of this one: attention, norms, router. */
+  beforeMs: number
+  /** From the asking to the sum. The parts below are of the slowest peer; the rest of it is encoding, combining, waiting for a replica. */
+  exchangeMs: number
+  networkMs: number
+  queueMs: number
+  serviceMs: number
+  /** How often each peer was the slowest; empty where this machine computed. */
+  slowest: Record<string, number>
+}
+
+export interface LapTime {
+  /** Since the start of the generation. */
+  atMs: number
+  ms: number
+}
+
+export interface Incident {
+  /** Since the start of the generation. */
+  atMs: number
+  type: 'request-failed' | 'request-hedged' | 'experts-waiting' | 'peer-lost'
+  layer?: number
+  peerId?: string
+  /** Code of the error, or reason of the loss. */
+  code?: string
+}
+
+export const LAPS_KEPT = 1_000
+export const INCIDENTS_KEPT = 200
+export const SPANS_KEPT = 1_000

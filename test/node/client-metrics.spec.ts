@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict'
+import { ClientMetrics } from '../../node/metrics/index.js'
+import { SwarmClient } from '../../node/swarm-client.js'
+import { demoBundle } from '../../scripts/demo-bundle.js'
+
+describe('metrics of a client', function () {
+  this.timeout(60_000)
+
+  it('count generations, tokens, laps and exchanges', async () => {
+    const metrics = new ClientMetrics()
+    const client = await SwarmClient.open({ model: await demoBundle('f32'), localLayers: 'all', threads: 1, onLayer: metrics.onLayer, onEvent: metrics.onEvent })
+    try {
+      metrics.follow(client)
+      for await (const event of client.generate('One day', { maxTokens: 4, sampling: { temperature: 0 } })) metrics.onGenerate(event)
+    } finally {
+      await client.close()
+    }
+    metrics.onEvent({ type: 'request-failed', peerId: 'x', layer: 0, code: 'timeout' })
+    metrics.onEvent({ type: 'request-hedged', peerId: 'x', toPeerId: 'y', layer: 0 })
+    const text = await metrics.text()
+    const has = (line: RegExp): void => { assert.match(text, line) }
+    has(/^moeswarm_client_tokens_total 4$/m)
+    has(/^moeswarm_client_generations_total\{reason="length"\} 1$/m)
+    has(/^moeswarm_client_laps_total 3$/m)
+    has(/^moeswarm_client_exchange_seconds_count 24$/m) // six layers, the prompt and three more laps
+    has(/^moeswarm_client_lap_seconds_total\{row="attention"\} 0\.\d+/m)
+    has(/^moeswarm_client_first_token_seconds_count 1$/m)
+    has(/^moeswarm_client_failed_requests_total\{code="timeout"\} 1$/m)
+    has(/^moeswarm_client_hedged_requests_total 1$/m)
+  })
+})
