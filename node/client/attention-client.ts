@@ -31,6 +31,8 @@ export interface LapOptions {
   wanted?: WantedRows
   /** @default 'decode' */
   pass?: Pass
+  /** The row that each row but the first follows, for a tree of alternatives. @default the row before */
+  parents?: readonly number[]
   /** Where the lap's times are added to. */
   profile?: LapProfile
   /** Computes this lap's experts. @default the client's */
@@ -126,10 +128,10 @@ export class AttentionClient {
    * as it was before them, and the same can be tried again.
    * @throws SwarmError 'experts-unavailable'; ModelError 'out-of-range' for a token id; RangeError past the context
    */
-  async lap (ids: ArrayLike<number>, cache: KvCache, { wanted = 'last', pass = 'decode', profile = new LapProfile(), dispatcher = this.dispatcher, signal }: LapOptions = {}): Promise<LapResult> {
+  async lap (ids: ArrayLike<number>, cache: KvCache, { wanted = 'last', pass = 'decode', profile = new LapProfile(), dispatcher = this.dispatcher, parents, signal }: LapOptions = {}): Promise<LapResult> {
     const start = performance.now()
     const hidden = f32Tensor(this.embedding.lookup(ids), [ids.length, this.config.hiddenSize])
-    const claim = cache.claim(ids.length)
+    const claim = cache.claim(ids.length, parents)
     profile.addOnce('embedding', start)
     try {
       const lap: Lap = {
@@ -208,11 +210,11 @@ export class AttentionClient {
     })
   }
 
-  private rope ({ start, tokens }: Claim): Record<LayerType, Record<string, Tensor>> {
+  private rope ({ positions }: Claim): Record<LayerType, Record<string, Tensor>> {
     const ofType = (type: LayerType): Record<string, Tensor> => {
       const frequencies = this.frequencies[type]
-      const { cos, sin } = ropeAngles(frequencies, start, tokens)
-      const dims = [tokens, frequencies.length]
+      const { cos, sin } = ropeAngles(frequencies, positions)
+      const dims = [positions.length, frequencies.length]
       return { cos: f32Tensor(cos, dims), sin: f32Tensor(sin, dims) }
     }
     return { sliding: ofType('sliding'), full: ofType('full') }

@@ -25,9 +25,19 @@ export class Claim {
   readonly masks: Partial<Record<LayerType, Masks>> = {}
   /** What a ring held where this lap has written, by layer. */
   readonly replaced = new Map<number, KeysAndValues>()
+  /** Places of the text that the rows stand for, counted from its beginning: rows of a tree may stand for the same one. */
+  readonly positions: number[]
 
-  /** `previous` is the lap in flight before this one. */
-  constructor (readonly start: number, readonly tokens: number, private previous: Claim | undefined) {}
+  /** `previous` is the lap in flight before this one; `parents`, for a tree, the row that each row but the first follows. */
+  constructor (readonly start: number, readonly tokens: number, private previous: Claim | undefined, private readonly parents?: readonly number[]) {
+    this.positions = []
+    for (let row = 0; row < tokens; row++) this.positions.push(row === 0 ? start : this.positions[this.parent(row)] + 1)
+  }
+
+  /** The row that `row` follows, -1 for the first one. */
+  parent (row: number): number {
+    return this.parents === undefined || row === 0 ? row - 1 : this.parents[row - 1]
+  }
 
   get end (): number { return this.start + this.tokens }
 

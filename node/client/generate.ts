@@ -4,7 +4,7 @@ import { LapProfile, type LapTimes } from './lap-profile.js'
 import { logProbabilities, type StepLogProbabilities } from './log-probabilities.js'
 import { prefill, type PrefillEvent } from './prefill.js'
 import { Sampler, type SamplingOptions } from './sampler.js'
-import { confirm, DraftPolicy, type SpeculationInit, type SpeculationOptions, type SpeculationSummary, Speculator } from './speculation/index.js'
+import { chain, confirmDraft, DraftPolicy, type SpeculationInit, type SpeculationOptions, type SpeculationSummary, Speculator } from './speculation/index.js'
 import { StopStrings } from './stop-strings.js'
 
 export interface GenerateOptions extends SpeculationOptions {
@@ -70,18 +70,17 @@ export async function * generate (
   const start = performance.now()
   let rows = yield * prefill(client, cache, promptTokens, { profile: prefilling, signal })
 
-  const context = { tokens: [...promptTokens], cache, state: rows.states, pick: (logits: Float32Array, position: number) => sampler.sample(logits, position), signal }
+  const context = { tokens: [...promptTokens], cache, state: rows.states, pick: (logits: Float32Array, position: number) => sampler.sample(logits, position), signal, likely: sampler.likely.bind(sampler) }
   for (const token of promptTokens) speculator.push(token)
-  const choose = (row: number): number => context.pick(logitsOf(row), context.tokens.length + row)
   const logitsOf = (row: number): Float32Array => rows.logits.subarray(row * vocabSize, (row + 1) * vocabSize)
 
   const tokens: number[] = []
   let text = ''
   let firstTokenAt = start
   let finishReason: FinishReason | undefined = maxTokens < 1 ? 'length' : undefined
-  let chosen = finishReason === undefined ? confirm([], choose) : []
+  let chosen = finishReason === undefined ? confirmDraft(chain([]), row => context.pick(logitsOf(row), context.tokens.length)) : { tokens: [], rows: [] }
   for (;;) {
-    for (const [row, id] of chosen.entries()) {
+    for (const [i, id] of chosen.tokens.entries()) {
       tokens.push(id)
       context.tokens.push(id)
       speculator.push(id)
@@ -92,7 +91,7 @@ export async function * generate (
       else if (tokens.length >= maxTokens) finishReason = 'length'
       yield {
         type: 'token', id, text: piece.text,
-        ...(options.logProbabilities !== undefined && { logProbabilities: logProbabilities(logitsOf(row), id, options.logProbabilities) })
+        ...(options.logProbabilities !== undefined && { logProbabilities: logProbabilities(logitsOf(chosen.rows[i]), id, options.logProbabilities) })
       }
       if (finishReason !== undefined) break
     }
@@ -101,12 +100,13 @@ export async function * generate (
 
     const draft = await speculator.draft(context, Math.min(maxTokens - tokens.length, maxPositions - cache.length) - 1)
     const lapStart = performance.now()
-    rows = await client.lap([context.tokens[context.tokens.length - 1], ...draft.tokens], cache, { wanted: 'all', profile: decode, signal })
-    chosen = confirm(draft.tokens, choose)
-    const accepted = chosen.length - 1
-    cache.truncate(cache.length - (draft.tokens.length - accepted))
-    context.state = rows.states.subarray(accepted * hiddenSize, chosen.length * hiddenSize)
-    draft.done(accepted, performance.now() - lapStart)
+    const { length: before } = cache
+    rows = await client.lap([context.tokens[context.tokens.length - 1], ...draft.tokens], cache, { wanted: 'all', parents: draft.parents, profile: decode, signal })
+    chosen = confirmDraft(draft, (row, depth) => context.pick(logitsOf(row), context.tokens.length + depth))
+    cache.keep(before, chosen.rows)
+    const last = chosen.rows[chosen.rows.length - 1]
+    context.state = rows.states.subarray(last * hiddenSize, (last + 1) * hiddenSize)
+    draft.done(chosen.rows.slice(1).map(row => row - 1), performance.now() - lapStart)
   }
   const rest = stops.push(stream.end()).text + stops.end()
   const decodeSeconds = (performance.now() - firstTokenAt) / 1000

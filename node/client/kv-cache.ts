@@ -42,10 +42,13 @@ export class KvCache {
 
   layer (index: number): LayerCache { return this.layers[index] }
 
-  /** Takes the next `tokens` positions for a lap. @throws RangeError past the model's context */
-  claim (tokens: number): Claim {
+  /**
+   * Takes the next `tokens` positions for a lap. Those of a tree (`parents`, see Claim) see what they follow alone, and `keep` says
+   * which of them become text. @throws RangeError past the model's context
+   */
+  claim (tokens: number, parents?: readonly number[]): Claim {
     const before = this.inFlight.at(-1)
-    const claim = new Claim(before?.end ?? this.committed, tokens, before)
+    const claim = new Claim(before?.end ?? this.committed, tokens, before, parents)
     if (claim.end > this.config.maxPositions) throw new RangeError(`${claim.end} positions exceed the context of ${this.config.maxPositions}`)
     before?.follow(claim)
     this.inFlight.push(claim)
@@ -105,18 +108,26 @@ export class KvCache {
     this.committed = length
   }
 
+  /** Keeps of the positions from `start` on these, in ascending order, one behind the other, and forgets the others. @throws RangeError as `truncate` */
+  keep (start: number, rows: readonly number[]): void {
+    for (const layer of this.layers) {
+      for (const [i, row] of rows.entries()) if (row !== i) layer.write(layer.read(start + row, 1), start + i, 1)
+    }
+    this.truncate(start + rows.length)
+  }
+
   /** For the queries of a lap: key <= query, and on sliding layers query - key < window. */
   private masks (type: LayerType, claim: Claim, capacity: number): Masks {
     const made = claim.masks[type]
     if (made?.cache.dims[1] === capacity) return made
-    const { start, tokens } = claim
+    const { start, tokens, positions } = claim
     const window = type === 'sliding' ? this.config.slidingWindow : Infinity
     const cache = new Float32Array(tokens * capacity).fill(-Infinity)
     const fresh = new Float32Array(tokens * tokens).fill(-Infinity)
     for (let t = 0; t < tokens; t++) {
-      const query = start + t
+      const query = positions[t]
       for (let key = Math.max(0, start - capacity, query - window + 1); key < start; key++) cache[t * capacity + key % capacity] = 0
-      for (let key = Math.max(0, t - window + 1); key <= t; key++) fresh[t * tokens + key] = 0
+      for (let key = t; key >= 0 && query - positions[key] < window; key = claim.parent(key)) fresh[t * tokens + key] = 0
     }
     return claim.masks[type] = { cache: f32Tensor(cache, [tokens, capacity]), fresh: f32Tensor(fresh, [tokens, tokens]) }
   }

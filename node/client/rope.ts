@@ -10,14 +10,14 @@ export function ropeFrequencies ({ headDim, ropeTheta, rotaryFactor, ropeDivisor
     i < rotated ? Math.fround(1 / Math.fround(ropeTheta ** Math.fround(2 * i / headDim))) / ropeDivisor : 0)
 }
 
-/** cos and sin [tokens, pairs] of the angles position * frequency for the positions start, start + 1, ... */
-export function ropeAngles (frequencies: Float32Array, start: number, tokens: number): { cos: Float32Array, sin: Float32Array } {
-  const pairs = frequencies.length
+/** cos and sin [tokens, pairs] of the angles position * frequency of positions. */
+export function ropeAngles (frequencies: Float32Array, positions: ArrayLike<number>): { cos: Float32Array, sin: Float32Array } {
+  const [pairs, tokens] = [frequencies.length, positions.length]
   const cos = new Float32Array(tokens * pairs)
   const sin = new Float32Array(tokens * pairs)
   for (let t = 0; t < tokens; t++) {
     for (let i = 0; i < pairs; i++) {
-      const angle = Math.fround((start + t) * frequencies[i])
+      const angle = Math.fround(positions[t] * frequencies[i])
       cos[t * pairs + i] = Math.cos(angle)
       sin[t * pairs + i] = Math.sin(angle)
     }

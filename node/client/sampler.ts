@@ -11,6 +11,12 @@ export interface SamplingOptions {
   seed: number
 }
 
+/** A token, and how likely another model's choice at the place is the same. */
+export interface Likely {
+  token: number
+  share: number
+}
+
 /**
  * Picks the token of a position from logits [vocabulary]: temperature, then top-k, then top-p, as transformers orders them, then by chance.
  *
@@ -30,18 +36,34 @@ export class Sampler {
 
   sample (logits: Float32Array, position: number): number {
     if (this.options.temperature === 0) return argmax(logits)
+    const { ids, times } = this.race(logits, position)
+    let winner = 0
+    for (let i = 1; i < ids.length; i++) if (times[i] < times[winner]) winner = i
+    return ids[winner]
+  }
+
+  /**
+   * The token that `sample` takes, the one that it takes without that, and so on, at most `count`. Their shares are estimates: the model's probabilities when
+   * greedy, and else those of a race that is nearly run, in which who comes soon after the first may still be first by other logits.
+   */
+  likely (logits: Float32Array, position: number, count: number): Likely[] {
+    if (this.options.temperature === 0) {
+      const ids = mostLikely(logits, Math.min(count, logits.length))
+      let all = 0
+      for (const logit of logits) all += Math.exp(logit - logits[ids[0]])
+      return Array.from(ids, token => ({ token, share: Math.exp(logits[token] - logits[ids[0]]) / all }))
+    }
+    const { ids, times } = this.race(logits, position)
+    const all = times.reduce((sum, time) => sum + 1 / time, 0)
+    const order = Array.from(ids.keys()).sort((a, b) => times[a] - times[b]).slice(0, count)
+    return order.map(i => ({ token: ids[i], share: 1 / (times[i] * all) }))
+  }
+
+  /** When each token that may be picked arrives: the first one is. */
+  private race (logits: Float32Array, position: number): { ids: Uint32Array, times: Float64Array } {
     const { ids, odds } = this.kept(logits)
     const chance = new Chance(this.options.seed, position)
-    let winner = ids[0]
-    let first = Infinity
-    for (let i = 0; i < ids.length; i++) {
-      const time = -Math.log(chance.uniform(ids[i])) / odds[i]
-      if (time < first) {
-        first = time
-        winner = ids[i]
-      }
-    }
-    return winner
+    return { ids, times: odds.map((odd, i) => -Math.log(chance.uniform(ids[i])) / odd) }
   }
 
   /** The tokens that may be picked and their probabilities, up to a common factor. */

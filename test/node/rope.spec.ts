@@ -24,7 +24,7 @@ describe('rope', () => {
   })
 
   it('leaves pairs of frequency 0 as they are', () => {
-    const { cos, sin } = ropeAngles(Float32Array.of(1, 0), 3, 2)
+    const { cos, sin } = ropeAngles(Float32Array.of(1, 0), [3, 4])
     assert.deepEqual([cos[1], sin[1], cos[3], sin[3]], [1, 0, 1, 0])
     assert.ok(Math.abs(cos[0] - Math.cos(3)) < 1e-7 && Math.abs(sin[2] - Math.sin(4)) < 1e-7)
   })

@@ -3,7 +3,24 @@ import { f32Tensor, openSession, type Session, type Tensor } from '../../onnx-se
 import { Embedding } from '../embedding.js'
 import type { KvCache } from '../kv-cache.js'
 import { ropeAngles, ropeFrequencies } from '../rope.js'
+import type { Draft } from './draft.js'
 import type { DraftContext, Drafter } from './drafter.js'
+
+/** Alternatives that are thought of at a place. */
+const BRANCHES = 4
+
+/** A token that may become part of a draft. */
+interface Bud {
+  token: number
+  /** Row of the lap that it follows. */
+  parent: number
+  /** Tokens of the draft before it. */
+  depth: number
+  /** The drafter's state that it came from. */
+  state: Float32Array
+  /** How likely all is right up to it. */
+  share: number
+}
 
 /**
  * The model's own drafter (drafter.md): a small recurrent model that reads the model's keys and values of its last layers in place. It computes on this
@@ -25,19 +42,27 @@ export class Assistant implements Drafter {
     return new Assistant(bundle, drafter, session, new Embedding(bundle))
   }
 
-  async draft ({ tokens, cache, state, pick, signal }: DraftContext, length: number): Promise<number[]> {
-    const drafted: number[] = []
+  /** A tree: of all tokens that may come next somewhere in it, always the likeliest is added. */
+  async draft ({ tokens, cache, state, likely, signal }: DraftContext, length: number): Promise<Draft> {
+    const draft: Draft = { tokens: [], parents: [] }
     const fixed = this.fixedInputs(cache)
-    let token = tokens[tokens.length - 1]
-    let hidden = state
-    while (drafted.length < length) {
+    const buds: Bud[] = []
+    const grow = async (token: number, row: number, before: Pick<Bud, 'depth' | 'state' | 'share'>): Promise<void> => {
       signal?.throwIfAborted()
-      const { logits, nextState } = await this.step(token, hidden, fixed)
-      token = pick(logits, tokens.length + drafted.length)
-      drafted.push(token)
-      hidden = nextState
+      const { logits, nextState } = await this.step(token, before.state, fixed)
+      for (const next of likely(logits, tokens.length + before.depth, BRANCHES)) {
+        buds.push({ token: next.token, parent: row, depth: before.depth + 1, state: nextState, share: before.share * next.share })
+      }
     }
-    return drafted
+    if (length > 0) await grow(tokens[tokens.length - 1], 0, { depth: 0, state, share: 1 })
+    while (draft.tokens.length < length) {
+      const best = buds.reduce((a, b, i) => b.share > buds[a].share ? i : a, 0)
+      const [bud] = buds.splice(best, 1)
+      draft.tokens.push(bud.token)
+      draft.parents.push(bud.parent)
+      if (draft.tokens.length < length) await grow(bud.token, draft.tokens.length, bud)
+    }
+    return draft
   }
 
   /** What all steps of one draft share. A drafted token is turned as if it stood where the newest one does: so the drafter was trained. */
@@ -46,7 +71,7 @@ export class Assistant implements Drafter {
     const inputs: Record<string, Tensor> = {}
     for (const type of new Set(this.drafter.layerTypes)) {
       const frequencies = this.frequencies[type]
-      const { cos, sin } = ropeAngles(frequencies, cache.length, 1)
+      const { cos, sin } = ropeAngles(frequencies, [cache.length])
       const { keyTensor, valueTensor, capacity } = cache.layer(config.layerTypes.lastIndexOf(type))
       inputs[`cos_${type}`] = f32Tensor(cos, [1, frequencies.length])
       inputs[`sin_${type}`] = f32Tensor(sin, [1, frequencies.length])

@@ -43,7 +43,8 @@ export interface Decision {
 /** What became of a lap that was decided about. */
 export interface LapOutcome extends Decision {
   drafted: number
-  accepted: number
+  /** The places of the draft that were right. */
+  right: readonly number[]
   draftMs: number
   lapMs: number
 }
@@ -82,6 +83,7 @@ export class DraftPolicy {
     const overdue = ({ known }: Option): number => this.lap - known.lastLap - known.pause
     const trial = options.filter(option => option !== best && overdue(option) > 0).sort((a, b) => overdue(b) - overdue(a)).at(0)
     if (trial === undefined) return { arm: best.arm, length: best.length, trial: false }
+    trial.known.lastLap = this.lap // Other sequences decide before this lap ends: one try is enough.
     return { arm: trial.arm, length: Math.min(trial.length, TRY_LENGTH), trial: true }
   }
 
@@ -90,31 +92,36 @@ export class DraftPolicy {
     let best: (Decision & { rate: number }) | undefined
     for (const { arm, most } of candidates) {
       const own = Math.min(most, length)
-      const rate = this.rates(this.arms.get(arm) ?? newArm(), own)[own]
+      const rate = this.rates(this.arm(arm), own)[own]
       if (own > 0 && (best === undefined || rate > best.rate)) best = { arm, length: own, trial: false, rate }
     }
     return best === undefined ? { length: 0, trial: false } : { arm: best.arm, length: best.length, trial: false }
   }
 
-  observe ({ arm: name, trial, drafted, accepted, draftMs, lapMs }: LapOutcome): void {
+  observe ({ arm: name, trial, drafted, right, draftMs, lapMs }: LapOutcome): void {
     this.lap++
     this.laps.observe(1 + drafted, lapMs)
-    const arm = name === undefined ? this.plain : this.arms.get(name) ?? newArm()
-    if (name !== undefined) this.arms.set(name, arm)
+    const arm = name === undefined ? this.plain : this.arm(name)
     arm.drafts++
     arm.lastLap = this.lap
     arm.pause = trial ? Math.min(2 * arm.pause, LONGEST_PAUSE) : FIRST_PAUSE
     if (drafted === 0) return
-    arm.acceptance.observe(drafted, accepted)
+    arm.acceptance.observe(drafted, right)
     arm.tokenMs += (draftMs / drafted - arm.tokenMs) / Math.min(arm.drafts, RECENT_DRAFTS)
   }
 
   private bestLength ({ arm: name, most }: Candidate, room: number): Option {
-    const known = this.arms.get(name) ?? newArm()
+    const known = this.arm(name)
     const rates = this.rates(known, Math.min(most, room, MAX_DRAFT, RAMP * (1 + known.drafts)))
     let length = 1
     for (let n = 2; n < rates.length; n++) if (rates[n] > rates[length]) length = n
     return { arm: name, length, trial: false, rate: rates[length], known }
+  }
+
+  private arm (name: string): Arm {
+    const known = this.arms.get(name) ?? newArm()
+    this.arms.set(name, known)
+    return known
   }
 
   /** Tokens a millisecond with a draft of each length from 0 to `most`. */

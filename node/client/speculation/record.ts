@@ -25,11 +25,11 @@ export class SpeculationRecord {
   private readonly right: number[] = []
   private readonly drafters: SpeculationSummary['drafters'] = {}
 
-  add ({ drafter, drafted, accepted, draftMs, lapMs }: { drafter: DrafterName | 'none', drafted: number, accepted: number, draftMs: number, lapMs: number }): void {
+  add ({ drafter, drafted, depth, accepted, draftMs, lapMs }: { drafter: DrafterName | 'none', drafted: number, depth: number, accepted: number, draftMs: number, lapMs: number }): void {
     this.laps++
     this.draftMs += draftMs
     this.lapMs += lapMs
-    for (let i = 0; i < drafted; i++) {
+    for (let i = 0; i < depth; i++) {
       this.reached[i] = (this.reached[i] ?? 0) + 1
       this.right[i] = (this.right[i] ?? 0) + (i < accepted ? 1 : 0)
     }

@@ -1,5 +1,6 @@
 import type { DispatchResult, ExpertBatch, ExpertDispatcher } from '../../../swarm/index.js'
 import type { AttentionClient } from '../attention-client.js'
+import { chain, type Draft } from './draft.js'
 import type { DraftContext, Drafter } from './drafter.js'
 
 /** Computes the layers in `layers`, and leaves out the experts of all others. */
@@ -19,7 +20,7 @@ export class LocalOnly implements ExpertDispatcher {
 export class SelfDrafter implements Drafter {
   constructor (private readonly client: AttentionClient, private readonly dispatcher: ExpertDispatcher) {}
 
-  async draft ({ tokens, cache, pick, signal }: DraftContext, length: number): Promise<number[]> {
+  async draft ({ tokens, cache, pick, signal }: DraftContext, length: number): Promise<Draft> {
     const { length: end } = cache
     const drafted: number[] = []
     try {
@@ -30,6 +31,6 @@ export class SelfDrafter implements Drafter {
     } finally {
       cache.truncate(end)
     }
-    return drafted
+    return chain(drafted)
   }
 }

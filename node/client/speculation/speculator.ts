@@ -1,4 +1,5 @@
 import { ModelError } from '../../../model-tools/index.js'
+import { chain, type Draft, draftDepth } from './draft.js'
 import { DRAFTER_NAMES, type DraftContext, type Drafter, type DrafterName } from './drafter.js'
 import { type Match, PromptLookup } from './lookup.js'
 import { type Candidate, type Decision, DraftPolicy, MAX_DRAFT } from './policy.js'
@@ -50,20 +51,21 @@ export class Speculator {
   /** Every token of the text, prompt and answer, in order. */
   push (token: number): void { this.lookup?.push(token) }
 
-  /** The tokens to try after `context.tokens`, at most `room`. `done` is to be called when the lap that tries them has ended. */
-  async draft (context: DraftContext, room: number): Promise<{ tokens: number[], done: (accepted: number, lapMs: number) => void }> {
+  /** The tokens to try after `context.tokens`, at most `room`. `done` is to be called when the lap that tries them has ended, with the places of the draft that were right. */
+  async draft (context: DraftContext, room: number): Promise<Draft & { done: (right: number[], lapMs: number) => void }> {
     const { policy, drafters } = this.init
     const match = this.lookup?.match()
     const candidates = this.candidates(match, context, room)
     const decision = this.draftTokens === undefined ? policy.decide(candidates, room) : policy.decideFixed(candidates, Math.min(room, this.draftTokens))
     const start = performance.now()
-    const tokens = await draftBy(decision, drafters, { lookup: this.lookup, match }, context)
+    const draft = await draftBy(decision, drafters, { lookup: this.lookup, match }, context)
     const draftMs = performance.now() - start
     return {
-      tokens,
-      done: (accepted, lapMs) => {
-        policy.observe({ ...decision, drafted: tokens.length, accepted, draftMs, lapMs })
-        this.record.add({ drafter: tokens.length === 0 ? 'none' : drafterOf(decision), drafted: tokens.length, accepted, draftMs, lapMs })
+      ...draft,
+      done: (right, lapMs) => {
+        const drafted = draft.tokens.length
+        policy.observe({ ...decision, drafted, right, draftMs, lapMs })
+        this.record.add({ drafter: drafted === 0 ? 'none' : drafterOf(decision), drafted, depth: draftDepth(draft), accepted: right.length, draftMs, lapMs })
       }
     }
   }
@@ -78,11 +80,10 @@ export class Speculator {
   }
 }
 
-async function draftBy (decision: Decision, drafters: SpeculationInit['drafters'], { lookup, match }: { lookup?: PromptLookup, match?: Match }, context: DraftContext): Promise<number[]> {
+async function draftBy (decision: Decision, drafters: SpeculationInit['drafters'], { lookup, match }: { lookup?: PromptLookup, match?: Match }, context: DraftContext): Promise<Draft> {
   const name = drafterOf(decision)
-  if (name === 'none') return []
-  if (name === 'lookup') return match === undefined ? [] : lookup?.after(match, decision.length) ?? []
-  return await drafters[name]?.draft(context, decision.length) ?? []
+  if (name === 'lookup') return chain(match === undefined ? [] : lookup?.after(match, decision.length) ?? [])
+  return name === 'none' ? chain([]) : await drafters[name]?.draft(context, decision.length) ?? chain([])
 }
 
 function drafterOf ({ arm }: Decision): DrafterName | 'none' {

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AttentionClient } from '../../../node/client/attention-client.js'
 import { LocalExperts } from '../../../node/client/local-experts.js'
-import { argmax } from '../../../node/client/sampler.js'
-import { Assistant } from '../../../node/client/speculation/index.js'
+import { argmax, Sampler } from '../../../node/client/sampler.js'
+import { Assistant, chain } from '../../../node/client/speculation/index.js'
 import { ExpertHost } from '../../../node/host/expert-host.js'
 import { Bundle } from '../../../model-tools/index.js'
 import { DEMO_DRAFTER, demoBundle } from '../../../scripts/demo-bundle.js'
@@ -68,8 +68,16 @@ describe('the assistant drafter, f32', function () {
         near(nextState, step.step_hidden_first8, `state of step ${i}`)
         state = nextState
       }
-      const drafted = await assistant.draft({ tokens: [...ids, next], cache, state: states, pick: argmax }, draftIds.length)
-      assert.deepEqual(drafted, draftIds)
+      const context = { tokens: [...ids, next], cache, state: states, pick: argmax }
+      const drafted = await assistant.draft({ ...context, likely: logits => [{ token: argmax(logits), share: 1 }] }, draftIds.length)
+      assert.deepEqual(drafted, chain(draftIds))
+      const sampler = new Sampler({ temperature: 0, topK: 0, topP: 1, seed: 0 })
+      const tree = await assistant.draft({ ...context, likely: sampler.likely.bind(sampler) }, 12)
+      assert.equal(tree.tokens[0], draftIds[0])
+      assert.ok(tree.parents.every((parent, place) => parent <= place && parent >= 0))
+      assert.ok(tree.parents.some((parent, place) => parent !== place), 'twelve tokens hold alternatives')
+      const ways = tree.tokens.map((token, place) => `${tree.parents[place]} ${token}`)
+      assert.equal(new Set(ways).size, ways.length)
       assert.equal(cache.length, q)
     })
   }

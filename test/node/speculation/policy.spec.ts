@@ -20,6 +20,9 @@ function chance (seed: number): () => number {
   }
 }
 
+/** The first places of a draft. */
+const first = (count: number): number[] => Array.from({ length: count }, (_, place) => place)
+
 /** Runs `laps` laps; the last half of them counts. `fixed` drafts as many tokens every time. */
 function simulate ({ lap, drafters }: World, { laps = 600, fixed, jitter = 0.05 }: { laps?: number, fixed?: { arm: string, length: number }, jitter?: number } = {}): Result {
   const policy = new DraftPolicy()
@@ -34,7 +37,7 @@ function simulate ({ lap, drafters }: World, { laps = 600, fixed, jitter = 0.05 
     while (accepted < decision.length && random() < right(accepted, i)) accepted++
     const draftMs = decision.length * tokenMs
     const lapMs = lap(1 + decision.length) * (1 + jitter * (2 * random() - 1))
-    if (fixed === undefined) policy.observe({ ...decision, drafted: decision.length, accepted, draftMs, lapMs })
+    if (fixed === undefined) policy.observe({ ...decision, drafted: decision.length, right: first(accepted), draftMs, lapMs })
     if (i < laps / 2) continue
     ms += draftMs + lapMs
     tokens += 1 + accepted
@@ -109,7 +112,7 @@ describe('DraftPolicy, simulated', () => {
         const decision = policy.decide([{ arm: 'assistant', most: MAX_DRAFT }])
         let accepted = 0
         while (accepted < decision.length && random() < 0.7) accepted++
-        policy.observe({ ...decision, drafted: decision.length, accepted, draftMs: 8 * decision.length, lapMs: LAYERS * rtt + 90 * (1 + decision.length) })
+        policy.observe({ ...decision, drafted: decision.length, right: first(accepted), draftMs: 8 * decision.length, lapMs: LAYERS * rtt + 90 * (1 + decision.length) })
         if (i >= laps - 100 && decision.length > 0) drafts++
       }
       return drafts
@@ -124,7 +127,7 @@ describe('DraftPolicy, simulated', () => {
     const candidates = [{ arm: 'assistant', most: MAX_DRAFT }]
     const lap = (lapMs: (tokens: number) => number): number => {
       const decision = policy.decide(candidates)
-      policy.observe({ ...decision, drafted: decision.length, accepted: Math.min(decision.length, 3), draftMs: 8, lapMs: lapMs(1 + decision.length) })
+      policy.observe({ ...decision, drafted: decision.length, right: first(Math.min(decision.length, 3)), draftMs: 8, lapMs: lapMs(1 + decision.length) })
       return decision.length
     }
     for (let i = 0; i < 100; i++) lap(k => 500 + 20 * k)
@@ -134,13 +137,47 @@ describe('DraftPolicy, simulated', () => {
     assert.ok(drafts > 40, `${drafts} of 50`)
   })
 
+  it('draws a tree out as far as its late places still pay', () => {
+    const length = (lapMs: (tokens: number) => number): number => {
+      const policy = new DraftPolicy()
+      const random = chance(9)
+      let drafted = 0
+      for (let i = 0; i < 400; i++) {
+        const decision = policy.decide([{ arm: 'assistant', most: MAX_DRAFT }])
+        // Two ways of two tokens: the first is right in 6 of 10 laps, the second in 3.
+        const at = random()
+        const right = at < 0.6 ? [0, 2] : at < 0.9 ? [1, 3] : []
+        policy.observe({ ...decision, drafted: decision.length, right: right.filter(place => place < decision.length), draftMs: 0, lapMs: lapMs(1 + decision.length) })
+        if (i >= 200) drafted += decision.length
+      }
+      return drafted / 200
+    }
+    assert.ok(length(k => 100 + 2 * k) > 3.5)
+    assert.ok(length(k => 100 + 2 * k) < 7)
+    assert.ok(length(k => 10 + 10 * k) < 1.5)
+  })
+
+  it('tries what is overdue in one of the sequences that decide at a time', () => {
+    const policy = new DraftPolicy()
+    const candidates = [{ arm: 'assistant', most: MAX_DRAFT }, { arm: 'self', most: MAX_DRAFT }]
+    let most = 0
+    for (let i = 0; i < 60; i++) {
+      const decisions = Array.from({ length: 16 }, () => policy.decide(candidates))
+      most = Math.max(most, decisions.filter(({ arm, trial }) => trial && arm === 'self').length)
+      for (const decision of decisions) {
+        policy.observe({ ...decision, drafted: decision.length, right: first(decision.arm === 'assistant' ? Math.min(3, decision.length) : 0), draftMs: 1, lapMs: 100 })
+      }
+    }
+    assert.equal(most, 1)
+  })
+
   it('keeps within what a drafter has and what the text has room for', () => {
     const policy = new DraftPolicy()
     for (let i = 0; i < 200; i++) {
       const [most, room] = [1 + i % 5, i % 4]
       const decision = policy.decide([{ arm: 'lookup', most }], room)
       assert.ok(decision.length <= Math.min(most, room))
-      policy.observe({ ...decision, drafted: decision.length, accepted: decision.length, draftMs: 0, lapMs: 100 })
+      policy.observe({ ...decision, drafted: decision.length, right: first(decision.length), draftMs: 0, lapMs: 100 })
     }
     assert.deepEqual(policy.decideFixed([{ arm: 'lookup', most: 3 }], 8), { arm: 'lookup', length: 3, trial: false })
     assert.deepEqual(policy.decideFixed([], 8), { length: 0, trial: false })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { Sampler } from '../../../node/client/sampler.js'
-import { confirm } from '../../../node/client/speculation/index.js'
+import { confirm, confirmDraft } from '../../../node/client/speculation/index.js'
 
 const VOCABULARY = 4
 const HORIZON = 3
@@ -56,6 +56,18 @@ describe('confirm', () => {
     for (const [draft, expected] of [[[], [5]], [[5], [5, 6]], [[5, 6, 7], [5, 6, 7, 8]], [[5, 9, 7], [5, 6]], [[9], [5]]]) {
       assert.deepEqual(confirm(draft, row => model[row]), expected)
     }
+  })
+
+  it('follows the way of a tree that the model chooses', () => {
+    // 5 then 6 or 8; 7 then 6.
+    const tree = { tokens: [5, 7, 6, 8, 6], parents: [0, 0, 1, 1, 2] }
+    for (const { model, tokens, rows } of [
+      { model: [9], tokens: [9], rows: [0] },
+      { model: [5, 9], tokens: [5, 9], rows: [0, 1] },
+      { model: [5, 8, 6], tokens: [5, 8, 6], rows: [0, 1, 4] },
+      { model: [7, 6, 1], tokens: [7, 6, 1], rows: [0, 2, 5] },
+      { model: [7, 8], tokens: [7, 8], rows: [0, 2] }
+    ]) assert.deepEqual(confirmDraft(tree, (_, depth) => model[depth]), { tokens, rows })
   })
 
   it('gives every text its probability, counted out over all choices of the model', () => {
