@@ -47,17 +47,22 @@ export function tokensFor (lapMs: number): number {
   return Math.max(MIN_TOKENS, Math.min(MAX_TOKENS, Math.round(DECODE_MS / lapMs)))
 }
 
-export async function decode ({ remote, half }: WanClients, lever: Lever, prompt: number, tokens: number): Promise<Decoded> {
-  const client = lever === 'local' || lever === 'all' ? half : remote
-  const { tokensPerSecond, lap, firstTokenMs, speculation } = await generated(client, prompt, tokens, lever === 'speculation' || lever === 'all')
+export async function decode (clients: WanClients, lever: Lever, prompt: number, tokens: number): Promise<Decoded> {
+  const { client, drafts } = under(lever, clients)
+  const { tokensPerSecond, lap, firstTokenMs, speculation } = await generated(client, prompt, tokens, drafts)
   return { tokensPerSecond, lapMs: lap.total, tokensPerLap: speculation.tokensPerLap, firstTokenMs }
 }
 
-/** Tokens a second of several sequences at a time, by different prompts, without drafts: while all of them decode. */
-export async function aggregate ({ remote }: WanClients, sequences: number, tokens: number): Promise<number> {
+function under (lever: Lever, { remote, half }: WanClients): { client: SwarmClient, drafts: boolean } {
+  return { client: lever === 'local' || lever === 'all' ? half : remote, drafts: lever === 'speculation' || lever === 'all' }
+}
+
+/** Tokens a second of several sequences at a time, by different prompts: while all of them decode. */
+export async function aggregate (clients: WanClients, lever: Lever, sequences: number, tokens: number): Promise<number> {
+  const { client, drafts } = under(lever, clients)
   const times = await Promise.all(Array.from({ length: sequences }, async (_, at) => {
     const tokenTimes: number[] = []
-    for await (const event of remote.generate(remote.encode(OPENINGS[at % OPENINGS.length]), generation(tokens, false))) {
+    for await (const event of client.generate(client.encode(OPENINGS[at % OPENINGS.length]), generation(tokens, drafts))) {
       if (event.type === 'token') tokenTimes.push(performance.now())
     }
     return tokenTimes

@@ -13,6 +13,8 @@ export interface WanRow {
   firstTokenMs?: number
   /** By number of sequences. */
   aggregate: Record<number, number>
+  /** Of 16 sequences with levers. */
+  crowd: Partial<Record<Lever, number>>
   prefill?: number
   p99LapMs?: number
 }
@@ -27,11 +29,11 @@ export interface Target {
 export function wanTable (rows: WanRow[], layers: number): string {
   const figure = (value: number | undefined, digits = 1): string => value === undefined || !Number.isFinite(value) ? '-' : value.toFixed(digits)
   return table(
-    ['RTT', 'no lever', 'speculation', 'half local', 'all', 'tok/lap', 'lap ms', 'lap/(layers x RTT)', '4 seq', '16 seq', 'prefill', 'first token ms', 'p99 lap ms'],
+    ['RTT', 'no lever', 'speculation', 'half local', 'all', 'tok/lap', 'lap ms', 'lap/(layers x RTT)', '4 seq', '16 seq', '16 drafting', '16 all', 'prefill', 'first token ms', 'p99 lap ms'],
     rows.map(row => [
       row.name, ...(['none', 'speculation', 'local', 'all'] as const).map(lever => figure(row.tokensPerSecond[lever])), figure(row.tokensPerLap, 2), figure(row.lapMs),
       figure(row.roundTripMs === 0 || row.lapMs === undefined ? undefined : row.lapMs / (layers * row.roundTripMs), 3),
-      figure(row.aggregate[4]), figure(row.aggregate[16]), figure(row.prefill, 0), figure(row.firstTokenMs, 0), figure(row.p99LapMs)
+      figure(row.aggregate[4]), figure(row.aggregate[16]), figure(row.crowd.speculation), figure(row.crowd.all), figure(row.prefill, 0), figure(row.firstTokenMs, 0), figure(row.p99LapMs)
     ]))
 }
 
@@ -43,7 +45,10 @@ export function wanTargets (rows: WanRow[], layers: number, local: number): Targ
     { what: 'lap / (remote layers x RTT + lap at RTT 0), RTT 18 ms', measured: over(far?.lapMs, near?.lapMs === undefined ? undefined : layers * 18 + near.lapMs), bound: 1.1, most: true },
     { what: 'all levers without local layers / none, RTT 18 ms', measured: over(far?.tokensPerSecond.speculation, far?.tokensPerSecond.none), bound: 2.5, most: false },
     { what: 'the same with half of the layers local', measured: over(far?.tokensPerSecond.all, far?.tokensPerSecond.none), bound: local, most: false },
-    { what: '16 sequences, 18 ms / 0 ms', measured: over(far?.aggregate[16], near?.aggregate[16]), bound: 0.8, most: false },
+    { what: '16 sequences without levers, 18 ms / 0 ms', measured: over(far?.aggregate[16], near?.aggregate[16]), bound: 0.8, most: false },
+    { what: '16 sequences that draft, 18 ms / 0 ms', measured: over(far?.crowd.speculation, near?.crowd.speculation), bound: 0.8, most: false },
+    { what: '16 sequences with all levers, 18 ms / 0 ms', measured: over(far?.crowd.all, near?.crowd.all), bound: 0.8, most: false },
+    { what: '16 sequences with all levers, 18 ms / 16 without any, 0 ms', measured: over(far?.crowd.all, near?.aggregate[16]), bound: 0.8, most: false },
     { what: 'prefill of 512 tokens, 18 ms / 0 ms', measured: over(far?.prefill, near?.prefill), bound: 0.8, most: false },
     { what: 'p99 lap with one slow replica of two / without it', measured: over(slow?.p99LapMs, far?.p99LapMs), bound: 1.3, most: true }
   ]
@@ -64,9 +69,11 @@ const LINES: Array<{ of: (row: WanRow) => number | undefined, name: string, colo
   { of: row => row.tokensPerSecond.speculation, name: 'speculation', color: '#1f77b4' },
   { of: row => row.tokensPerSecond.local, name: 'half of the layers local', color: '#2ca02c' },
   { of: row => row.tokensPerSecond.all, name: 'both', color: '#d62728' },
-  { of: row => row.aggregate[16], name: '16 sequences together', color: '#9467bd' }
+  { of: row => row.aggregate[16], name: '16 sequences, no lever', color: '#9467bd' },
+  { of: row => row.crowd.all, name: '16 sequences, both', color: '#e377c2' }
 ]
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [760, 420, 60, 50, 40, 190]
+const LABEL_HEIGHT = 15
 
 /** Tokens a second over the round trip, one line a lever, both axes linear and logarithmic. */
 export function wanSvg (rows: WanRow[], title: string): string {
@@ -84,12 +91,21 @@ export function wanSvg (rows: WanRow[], title: string): string {
   for (const tick of [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000].filter(value => Math.log10(value) >= low && Math.log10(value) <= high)) {
     parts.push(`<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(tick)}" y2="${y(tick)}" stroke="#eeeeee"/>`, text([LEFT - 6, y(tick) + 4], String(tick), 'text-anchor="end"'))
   }
+  const labels: Array<{ at: number, name: string, color: string }> = []
   for (const { of, name, color } of LINES) {
     const points = steady.flatMap(row => (of(row) ?? 0) > 0 ? [[x(row.roundTripMs), y(of(row)!)]] : [])
     if (points.length === 0) continue
     parts.push(`<polyline fill="none" stroke="${color}" stroke-width="2" points="${points.map(point => point.map(value => value.toFixed(1)).join(',')).join(' ')}"/>`)
     const end = points[points.length - 1]
-    parts.push(...points.map(([cx, cy]) => `<circle cx="${cx.toFixed(1)}" cy="${cy.toFixed(1)}" r="3" fill="${color}"/>`), text([end[0] + 8, end[1] + 4], name, `fill="${color}"`))
+    parts.push(...points.map(([cx, cy]) => `<circle cx="${cx.toFixed(1)}" cy="${cy.toFixed(1)}" r="3" fill="${color}"/>`))
+    labels.push({ at: end[1] + 4, name, color })
+  }
+  // Lines that end close together must not write over each other.
+  let free = TOP
+  for (const { at, name, color } of labels.sort((a, b) => a.at - b.at)) {
+    const y = Math.max(at, free)
+    parts.push(text([WIDTH - RIGHT + 10, y], name, `fill="${color}"`))
+    free = y + LABEL_HEIGHT
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">
 <rect width="100%" height="100%" fill="white"/>

@@ -21,6 +21,9 @@ const USUAL_MS = 18
 const SLOWER = 10
 const LEVERS: Lever[] = ['none', 'speculation', 'local', 'all']
 const SEQUENCES = [4, 16]
+/** Sequences with the levers that give more tokens a lap. */
+const CROWD = 16
+const CROWD_LEVERS = ['speculation', 'all'] as const
 
 const { values: options } = parseArgs({
   options: {
@@ -64,14 +67,14 @@ async function measure (): Promise<void> {
   if (options.svg !== undefined) await writeFile(options.svg, wanSvg(rows, title))
   terminal.result(`${wanTable(rows, swarm.layers)}\n\n${targetTable(targets)}\n
 tok/s but where said otherwise; medians of ${rounds} rounds, the levers of a row in turn; ${title}, fp16 rows, greedy, openings that neither model nor drafter was trained on.
-All processes share this machine. 'all': drafts and every second layer local. Sequences: together, while all of them decode, without drafts. p99 of ${TAIL_TOKENS} laps.\n`)
+All processes share this machine. 'all': drafts and every second layer local. Sequences: together, while all of them decode, without drafts unless the column says so. p99 of ${TAIL_TOKENS} laps.\n`)
 }
 
 async function measureRow (name: string, swarm: WanSwarm, clients: WanClients, rounds: number): Promise<WanRow> {
   const disturbance = name === 'slow' || name === 'dies' ? name : undefined
   const roundTripMs = disturbance === undefined ? Number.parseFloat(name) : USUAL_MS
   const jitter = name.endsWith('j') ? JITTER : 0
-  const row: WanRow = { name: describe(roundTripMs, jitter, disturbance), roundTripMs, jitter, disturbance, tokensPerSecond: {}, aggregate: {} }
+  const row: WanRow = { name: describe(roundTripMs, jitter, disturbance), roundTripMs, jitter, disturbance, tokensPerSecond: {}, aggregate: {}, crowd: {} }
   await swarm.distance(roundTripMs, jitter)
   // The estimates get used to the distance, and both clients' code gets warm.
   for (const lever of LEVERS) await decode(clients, lever, 0, Math.round(tokensFor(Math.max(20, swarm.layers * roundTripMs)) / 2))
@@ -85,18 +88,22 @@ async function measureRow (name: string, swarm: WanSwarm, clients: WanClients, r
   }
   const decoded: Record<Lever, Decoded[]> = { none: [], speculation: [], local: [], all: [] }
   const sequences: Record<number, number[]> = Object.fromEntries(SEQUENCES.map(count => [count, []]))
+  const crowd: Record<typeof CROWD_LEVERS[number], number[]> = { speculation: [], all: [] }
   const prefilled: number[] = []
   for (let round = 0; round < rounds; round++) {
     for (const lever of LEVERS) {
       const usual = decoded[lever].at(-1)?.lapMs ?? Math.max(5, (lever === 'local' || lever === 'all' ? 0.5 : 1) * swarm.layers * roundTripMs + 10)
       decoded[lever].push(await decode(clients, lever, round + 1, tokensFor(usual)))
     }
-    for (const count of SEQUENCES) sequences[count].push(await aggregate(clients, count, Math.max(16, Math.round(tokensFor(decoded.none[0].lapMs) / 2))))
+    const tokens = Math.max(16, Math.round(tokensFor(decoded.none[0].lapMs) / 2))
+    for (const count of SEQUENCES) sequences[count].push(await aggregate(clients, 'none', count, tokens))
+    for (const lever of CROWD_LEVERS) crowd[lever].push(await aggregate(clients, lever, CROWD, 2 * tokens))
     prefilled.push(await prefill(clients))
   }
   const median = (values: number[]): number => spread(values).median
   for (const lever of LEVERS) row.tokensPerSecond[lever] = median(decoded[lever].map(({ tokensPerSecond }) => tokensPerSecond))
   for (const count of SEQUENCES) row.aggregate[count] = median(sequences[count])
+  for (const lever of CROWD_LEVERS) row.crowd[lever] = median(crowd[lever])
   row.tokensPerLap = median(decoded.speculation.map(({ tokensPerLap }) => tokensPerLap))
   row.lapMs = median(decoded.none.map(({ lapMs }) => lapMs))
   row.firstTokenMs = median(decoded.none.map(({ firstTokenMs }) => firstTokenMs))
