@@ -14,6 +14,11 @@ export interface AttentionClientInit {
   bundle: Bundle
   /** Computes the experts; the client neither knows nor cares where. */
   dispatcher: ExpertDispatcher
+  /**
+   * Layers whose experts this machine computes. Nothing travels meanwhile, so their dense MLP is computed with attention, by all threads, and the
+   * experts have the cores to themselves. @default none
+   */
+  localLayers?: ReadonlySet<number>
   /** Threads of attention, dense MLP and head. */
   threads: number
   /** Of attention, dense MLP and head. @default 'cpu' */
@@ -51,7 +56,7 @@ export interface LapResult {
 interface Layer {
   type: LayerType
   attention: Session
-  /** Only of architectures with an MLP beside the experts. */
+  /** Only of architectures with an MLP beside the experts, where it is not in the graph of attention. */
   denseMlp?: Session
 }
 
@@ -94,7 +99,7 @@ export class AttentionClient {
   }
 
   /** Verifies the client part of the bundle and loads it. @throws ModelError 'hash-mismatch', 'not-found' */
-  static async load ({ bundle, dispatcher, threads, device, onProgress, signal }: AttentionClientInit): Promise<AttentionClient> {
+  static async load ({ bundle, dispatcher, localLayers, threads, device, onProgress, signal }: AttentionClientInit): Promise<AttentionClient> {
     await bundle.verify(bundle.clientFiles(), { signal })
     const { config, dir } = bundle
     const tensor: TensorLookup = name => bundle.tensor(name)
@@ -108,8 +113,10 @@ export class AttentionClient {
     try {
       const layers: Layer[] = []
       for (const [i, type] of config.layerTypes.entries()) {
-        const denseMlp = denseMlpGraph(config, i, tensor)
-        layers.push({ type, attention: await open(attentionGraph(config, i, tensor), threads), denseMlp: denseMlp && await open(denseMlp, halfOf(threads)) })
+        const withDense = localLayers?.has(i)
+        const attention = await open(attentionGraph(config, i, tensor, { withDense }), threads)
+        const denseMlp = withDense === true ? undefined : denseMlpGraph(config, i, tensor)
+        layers.push({ type, attention, denseMlp: denseMlp && await open(denseMlp, halfOf(threads)) })
         onProgress?.(i + 1, config.layerTypes.length)
       }
       const head = await open(headGraph(config, tensor, bundle.headTensor), threads)
@@ -185,15 +192,15 @@ export class AttentionClient {
         profile.add(i, 'send', computed)
         return { out, pending }
       })
-      const dense = denseMlp && await turn(i, async start => {
+      const dense = denseMlp === undefined ? out.branch : await turn(i, async start => {
         const branch = await denseMlp.run({ residual: out.attended })
         profile.add(i, 'denseMlp', start)
-        return branch
+        return branch.dense
       })
       now = performance.now()
       const { sum, timing } = await pending
       profile.addWait(i, now, timing)
-      carry = { ...dense, residual: out.attended, experts: f32Tensor(sum, [tokens, this.config.hiddenSize]) }
+      carry = { ...dense && { dense }, residual: out.attended, experts: f32Tensor(sum, [tokens, this.config.hiddenSize]) }
     }
     return carry
   }
