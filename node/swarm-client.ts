@@ -36,10 +36,12 @@ export interface SwarmClientInit {
   /** Layers whose experts this process computes itself. @default none */
   localLayers?: number[] | 'all'
   /**
-   * Bytes for the experts of further layers, whole ones: those that the swarm lacks or is slowest for. Files that the bundle lacks
+   * Bytes for further experts: those that the swarm lacks, then whole layers that it is slowest for, then hot blocks. Files that the bundle lacks
    * are fetched from peers. @default none
    */
   localMemory?: number
+  /** Directory where it is kept from run to run how often which experts were used, which is what hot blocks are chosen by. @default not kept */
+  stateDir?: string
   /** Generations that may run at a time; further ones wait. @default 16, or as many as there is memory for their KV caches */
   maxSequences?: number
   /** Whether the drafter that the bundle may have is loaded, for `draft: 'auto'` and 'assistant'. @default true */
@@ -160,8 +162,11 @@ export class SwarmClient {
   /** Generations that run, and those that wait for one to end. */
   get load (): { running: number, waiting: number } { return this.sequences.load }
 
-  /** Layers whose experts this process computes. */
+  /** Layers whose experts this process computes, all of them. */
   get localLayers (): ReadonlySet<number> { return this.experts.local }
+
+  /** Of other layers, the experts that this process computes. */
+  get partlyLocal (): ReadonlyArray<{ layer: number, experts: number[] }> { return this.experts.partlyLocal }
 
   private async * inTurn (signal: AbortSignal | undefined, begin: () => AsyncGenerator<GenerateEvent, void, void>): AsyncGenerator<GenerateEvent, void, void> {
     const leave = await this.sequences.enter(signal)

@@ -5,6 +5,7 @@ import { type Device, DEVICES } from '../device.js'
 import { SwarmClient, type SwarmClientInit } from '../swarm-client.js'
 import { parse, type Run, UsageError } from './command.js'
 import { noteEvents } from './swarm-events.js'
+import { stateDirectory } from './state-directory.js'
 import { swarmKeyOf, type SwarmKeyOptions, withSwarmKey } from './swarm-options.js'
 import type { OutputOptions } from './terminal.js'
 
@@ -25,7 +26,7 @@ export function withClientOptions (command: Command): Command {
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
     .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact, auto is fp16, or int8 over slow links').choices(['auto', 'fp32', 'fp16', 'int8']).default('auto'))
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
-    .option('--local-memory <size>', 'memory for the experts of further layers, such as 6GiB: the ones that are slowest to reach', parse.bytes)
+    .option('--local-memory <size>', 'memory for further experts, such as 6GiB: what nobody has, then the layers that are slowest to reach, then what is used most', parse.bytes)
     .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1))
     .addOption(new Option('--device <name>', 'what computes attention, dense MLP and head; the CPU where it cannot').choices(DEVICES).default('cpu')))
 }
@@ -50,6 +51,7 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
     wire: options.wire,
     localLayers,
     localMemory: options.localMemory,
+    stateDir: stateDirectory(),
     threads: options.threads,
     device: options.device,
     onDeviceProblem: problem => { terminal.note(problem) },

@@ -1,9 +1,10 @@
 import { text as readAll } from 'node:stream/consumers'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { formatRanges, type LayerChoice, parseTraceId, type PeerStats } from '../../swarm/index.js'
+import { formatRanges, parseTraceId, type PeerStats } from '../../swarm/index.js'
 import type { Generation } from '../client/generate.js'
 import { DRAFT_CHOICES, type DraftChoice, type SpeculationSummary } from '../client/speculation/index.js'
 import { type GenerationTrace, TraceRecorder, TraceStore } from '../trace/index.js'
+import type { SwarmClient } from '../swarm-client.js'
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
 import { action, command, parse, UsageError } from './command.js'
 import { lapTable, peerTable } from './generation-tables.js'
@@ -74,8 +75,8 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
         terminal.result(`${event.generation.text.slice(written)}\n`)
         const peers = client.peers()
         const trace = await keep(recorder?.trace(client.bundle.id, peers, traceId), terminal)
-        terminal.event('done', { ...event.generation, peers, plan: client.plan(), localLayers: [...client.localLayers], trace })
-        if (!terminal.json) terminal.note(summary(event.generation, peers, client.plan(), [...client.localLayers]))
+        terminal.event('done', { ...event.generation, peers, plan: client.plan(), localLayers: [...client.localLayers], partlyLocal: client.partlyLocal, trace })
+        if (!terminal.json) terminal.note(summary(event.generation, peers, client))
         if (!terminal.json && trace !== undefined) terminal.note(`\nWhere the time went: moeswarm explain ${trace}`)
       }
     }
@@ -126,7 +127,7 @@ function speculated ({ tokensPerLap, acceptedByPosition, draftShare, drafters }:
   return `Drafts: ${tokensPerLap.toFixed(2)} tokens a lap (laps ${laps}), accepted by position ${accepted}, ${(100 * draftShare).toFixed(0)} % of the time spent drafting.`
 }
 
-function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap, speculation }: Generation, peers: PeerStats[], plan: LayerChoice[], localLayers: number[]): string {
+function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap, speculation }: Generation, peers: PeerStats[], client: SwarmClient): string {
   const lines = [
     '',
     `${tokens.length} tokens (${finishReason}) after a prompt of ${promptTokens.length}, ${tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(firstTokenMs)}.`,
@@ -134,7 +135,11 @@ function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTo
     lapTable(lap)
   ]
   if (speculation.drafted > 0) lines.push('', speculated(speculation))
-  if (localLayers.length > 0) lines.push('', `Layers ${formatRanges(localLayers)} were computed here.`)
-  if (peers.length > 0) lines.push('', peerTable(peers, plan))
+  const here = [
+    ...client.localLayers.size === 0 ? [] : [`layers ${formatRanges([...client.localLayers])}`],
+    ...client.partlyLocal.map(({ layer, experts }) => `experts ${formatRanges(experts)} of layer ${layer}`)
+  ]
+  if (here.length > 0) lines.push('', `Computed here: ${here.join(', ')}.`)
+  if (peers.length > 0) lines.push('', peerTable(peers, client.plan()))
   return lines.join('\n')
 }

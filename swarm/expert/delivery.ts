@@ -46,10 +46,10 @@ export class Delivery {
     this.#signal = signal
   }
 
-  /** Sends before it returns. */
-  deliver (whole: RequestPart): Promise<DispatchResult> {
+  /** Sends before it returns. `tokens` are those of the result, where some ask for no expert. */
+  deliver (whole: RequestPart, tokens = whole.tokens): Promise<DispatchResult> {
     const placed = this.#place(whole)
-    return this.#finish(whole.tokens, this.#collect(placed.sent, placed.unplaced))
+    return this.#finish(tokens, this.#collect(placed.sent, placed.unplaced))
   }
 
   async #finish (tokens: number, collecting: Promise<ServedPart[]>): Promise<DispatchResult> {

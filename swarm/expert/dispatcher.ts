@@ -79,7 +79,7 @@ export class SwarmDispatcher implements ExpertDispatcher {
       return Promise.resolve({ sum: new Float32Array(batch.tokens * hiddenSize), timing })
     }
     const delivery = new Delivery(this.#init, this.#state, signal)
-    return delivery.deliver(wholePart(batch))
+    return delivery.deliver(wholePart(batch), batch.tokens)
   }
 
   peerStats (): PeerStats[] {

@@ -1,9 +1,11 @@
 import type { ExpertBatch } from '../interface.js'
 import type { RequestPart } from './codec.js'
 
-/** A whole batch as one part; nothing is copied. */
+/** A whole batch as one part, nothing of which is copied; without the tokens that ask for no expert, where there are such. */
 export function wholePart ({ layer, tokens, hidden, counts, experts, weights }: ExpertBatch): RequestPart {
-  return { layer, tokens, hidden, counts, experts, weights }
+  if (!counts.includes(0)) return { layer, tokens, hidden, counts, experts, weights }
+  const rows = Uint32Array.from(counts.keys()).filter(row => counts[row] > 0)
+  return { layer, tokens: rows.length, hidden, rows, counts: counts.filter(count => count > 0), experts, weights }
 }
 
 /** The assignments of `part` to the experts marked in `mine` [experts], and only the tokens that have any. Pure. */

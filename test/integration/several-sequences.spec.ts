@@ -1,9 +1,4 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fetchBundle } from '../../node/fetch-bundle.js'
-import { hostBaseBytes, expertHostBytes } from '../../node/host/memory.js'
 import { SwarmClient, SwarmPeer } from '../../node/index.js'
 import { demoBundle } from '../../scripts/demo-bundle.js'
 import { reference } from '../fixtures/reference.js'
@@ -48,28 +43,6 @@ describe('a client of two peers, f32 bundle, fp32 on the wire', function () {
       assert.deepEqual(client.load, { running: 0, waiting: 0 })
     } finally {
       await client.close()
-    }
-  })
-
-  it('computes the layer that nobody holds within its local memory, of files that it fetches', async () => {
-    const out = await mkdtemp(join(tmpdir(), 'moeswarm-local-'))
-    const bootstrap = [peers[0].addresses[0]]
-    try {
-      const bundle = await fetchBundle({ modelId: peers[0].bundle.id, out, part: 'client', bootstrap })
-      assert.deepEqual(await bundle.heldBlocks(), [])
-      const layerBytes = expertHostBytes(bundle, bundle.blocks.filter(({ layer }) => layer === 5))
-      const localMemory = hostBaseBytes(1) + layerBytes
-      await assert.rejects(SwarmClient.open({ model: out, bootstrap, localMemory: localMemory - 1, threads: 1 }), { name: 'ModelError', code: 'no-memory' })
-      const client = await SwarmClient.open({ model: out, bootstrap, localMemory, threads: 1, wire: 'fp32' })
-      try {
-        assert.deepEqual([...client.localLayers], [5])
-        assert.deepEqual(await tokensOf(client, reference.prompts[0].ids), reference.prompts[0].greedy_ids.slice(0, TOKENS))
-        assert.deepEqual([...new Set(client.peers().flatMap(peer => peer.layers))].sort(), [0, 1, 2, 3, 4])
-      } finally {
-        await client.close()
-      }
-    } finally {
-      await rm(out, { recursive: true })
     }
   })
 })

@@ -1,13 +1,12 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { stateDirectory } from '../state-directory.js'
 
 /** Lines that are kept. */
 export const HISTORY_LINES = 1_000
 
-/** In the user's XDG state directory. */
 function historyPath (env: NodeJS.ProcessEnv): string {
-  return join(env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'moeswarm', 'chat-history')
+  return join(stateDirectory(env), 'chat-history')
 }
 
 /** What was typed before, newest first as readline has it; nothing where there is no such file. */

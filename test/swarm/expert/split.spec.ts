@@ -42,8 +42,8 @@ describe('splitting a batch', () => {
 
   it('cuts between tokens, at the limit', () => {
     const chunks = chunksOf(wholePart(batch), (tokens, assignments) => tokens <= 2 && assignments <= 3)
-    assert.deepEqual(chunks.map(({ rows }) => [...rows ?? []]), [[0, 1], [2], [3]])
-    assert.deepEqual(chunks.map(({ experts }) => [...experts]), [[0, 5], [7], [5, 1, 0]])
+    assert.deepEqual(chunks.map(({ rows }) => [...rows ?? []]), [[0, 2], [3]])
+    assert.deepEqual(chunks.map(({ experts }) => [...experts]), [[0, 5, 7], [5, 1, 0]])
   })
 
   it('gives the same sum for any split, in any order of arrival', () => {
@@ -55,8 +55,11 @@ describe('splitting a batch', () => {
     assert.deepEqual(combine([...sums].reverse(), batch.tokens, HIDDEN), total)
   })
 
-  it('does not copy the sum of a single peer', () => {
-    const sum = compute(wholePart(batch))
-    assert.equal(combine([{ part: wholePart(batch), sum }], batch.tokens, HIDDEN), sum)
+  it('does not copy the sum of a single peer, and sends no token that asks for nothing', () => {
+    const full = batchOf(0, HIDDEN, [[0, 5], [7]])
+    const sum = compute(wholePart(full))
+    assert.equal(combine([{ part: wholePart(full), sum }], full.tokens, HIDDEN), sum)
+    assert.equal(wholePart(full).rows, undefined)
+    assert.deepEqual([...wholePart(batch).rows ?? []], [0, 2, 3])
   })
 })
