@@ -14,7 +14,7 @@ export {
 export { attentionGraph, denseMlpGraph, drafterGraph, expertGraph, type GraphTensor, headGraph, probeGraph, productsGraph, type TensorLookup } from './graphs/index.js'
 export { CLIENT_TENSORS, LAYER_TENSORS, type ClientTensorName, type LayerTensorName } from './architectures/tensors.js'
 export { attentionRows } from './architectures/architecture.js'
-export { openCheckpoint } from './checkpoint/open.js'
+export { checkpointFile, openCheckpoint } from './checkpoint/open.js'
 export { readValues, type CheckpointSource, type CheckpointTensor } from './checkpoint/source.js'
 export { decodeRow, decodeRows, encodeRows, isQuantized, WEIGHT_FORMATS, type EncodedRows } from './quantize/rows.js'
 export { f16ToF32, f32ToF16 } from './float.js'

@@ -1,4 +1,4 @@
-import { open, type FileHandle } from 'node:fs/promises'
+import { open, readdir, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ModelError } from '../errors.js'
 import { readSideFile } from './side-file.js'
@@ -25,6 +25,8 @@ export interface CheckpointFolder {
   path: (name: string) => string
   /** Undefined where there is none. The caller closes it. */
   open: (name: string) => Promise<RangeFile | undefined>
+  /** Names of all files, those in folders of a repository as `folder/name`. */
+  list: () => Promise<string[]>
   /** See CheckpointSource. */
   sideFile: (name: string) => Promise<Uint8Array | undefined>
   close: () => Promise<void>
@@ -35,6 +37,7 @@ export function localFolder (dir: string): CheckpointFolder {
     location: dir,
     path: name => join(dir, name),
     open: async name => LocalFile.open(join(dir, name)),
+    list: async () => readdir(dir),
     sideFile: async name => readSideFile(dir, name),
     close: async () => { /* nothing is held but what callers opened */ }
   }

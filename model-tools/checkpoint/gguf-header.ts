@@ -32,7 +32,7 @@ const MAX_ALIGNMENT = 1024 * 1024
  * Reads the header of a GGUF file (version 2 or 3, little-endian): all metadata, and where every tensor lies. Every count and length is
  * compared with the bytes that are left before anything is made of it, and every tensor with the file's size.
  *
- * Rejects with ModelError 'malformed' naming key or tensor, or 'unsupported' naming a version, a tensor type or a split file.
+ * Rejects with ModelError 'malformed' naming key or tensor, or 'unsupported' naming a version or a tensor type.
  *
  * @param path - for errors
  */
@@ -49,7 +49,6 @@ export async function readGgufHeader (path: string, fileBytes: number, read: Rea
     if (metadata.has(key)) throw cursor.error(`has metadata key ${key} twice`)
     metadata.set(key, await cursor.value(key, MAX_STRING_BYTES))
   }
-  requireWhole(path, metadata)
   const described: GgufTensor[] = []
   for (let i = 0; i < tensorCount; i++) described.push(await readTensor(cursor, path))
   const alignment = alignmentOf(cursor, metadata)
@@ -67,13 +66,6 @@ function unknownVersion (path: string, version: number): ModelError {
   return GGUF_VERSIONS.includes(swapped)
     ? new ModelError('unsupported', `${path} is a big-endian GGUF file; get the little-endian one.`, { path, version: swapped })
     : new ModelError('unsupported', `${path} is GGUF version ${version}; versions ${GGUF_VERSIONS.join(' and ')} can be read, so convert it with a current llama.cpp.`, { path, version })
-}
-
-function requireWhole (path: string, metadata: Map<string, GgufValue>): void {
-  const parts = metadata.get('split.count')
-  if (typeof parts === 'number' && parts > 1) {
-    throw new ModelError('unsupported', `${path} is one of ${parts} parts of a model; join them with llama-gguf-split --merge.`, { path, parts })
-  }
 }
 
 async function readTensor (cursor: GgufCursor, path: string): Promise<GgufTensor> {

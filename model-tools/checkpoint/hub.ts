@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileDownloadInfo, InvalidApiResponseFormatError, modelInfo } from '@huggingface/hub'
+import { fileDownloadInfo, InvalidApiResponseFormatError, listFiles, modelInfo } from '@huggingface/hub'
 import { ModelError } from '../errors.js'
 import { LocalFile, type CheckpointFolder, type RangeFile } from './folder.js'
 import { HubCache } from './hub-cache.js'
@@ -9,13 +9,18 @@ import { hubSettings, type HubSettings } from './hub-settings.js'
 import { MAX_SIDE_FILE_BYTES } from './source.js'
 
 const PREFIX = 'hf:'
-/** `hf:owner/name`, and `@` with a branch, tag or commit. No segment starts with a dot, so none leaves the cache's directory. */
-const SPEC = /^hf:(\w[\w.-]*\/\w[\w.-]*)(?:@(\w[\w.-]*(?:\/\w[\w.-]*)*))?$/
+/** `hf:owner/name`, `@` with a branch, tag or commit, `:` with one of its GGUF files. No segment starts with a dot, so none leaves the cache's directory. */
+const SPEC = /^hf:(\w[\w.-]*\/\w[\w.-]*)(?:@(\w[\w.-]*(?:\/\w[\w.-]*)*))?(?::(\w[\w.+-]*(?:\/\w[\w.+-]*)*))?$/
 const COMMIT = /^[0-9a-f]{40}$/
 const DEFAULT_REVISION = 'main'
 
 export function isHubSpec (text: string): boolean {
   return text.startsWith(PREFIX)
+}
+
+/** The file that `hf:owner/name[@revision]:file` names. */
+export function fileOfHubSpec (spec: string): string | undefined {
+  return SPEC.exec(spec)?.[3]
 }
 
 /**
@@ -28,7 +33,7 @@ export function isHubSpec (text: string): boolean {
  * Ranges are read from the `resolve` address, which every server of the Hub's layout has and which redirects to storage; the package's
  * Xet client needs two more requests for each range and unpacks it on the cores that are to encode.
  *
- * Rejects with ModelError 'malformed' for another text than hf:owner/name[@revision], 'not-found' for a repository or revision that is not there, 'denied'
+ * Rejects with ModelError 'malformed' for another text than hf:owner/name[@revision][:file], 'not-found' for a repository or revision that is not there, 'denied'
  * where a token or an accepted licence is missing, 'unreachable' when the network does not do, or with the signal's reason.
  */
 export async function openHubFolder (spec: string, { settings, signal }: { settings?: HubSettings, signal?: AbortSignal } = {}): Promise<CheckpointFolder> {
@@ -85,6 +90,16 @@ class HubFolder implements CheckpointFolder {
       read: async (position, length) => http.range(found, position, length),
       close: async () => { /* connections belong to the folder */ }
     }
+  }
+
+  async list (): Promise<string[]> {
+    const { endpoint, repo, commit, http } = this
+    const collect = async (): Promise<string[]> => {
+      const names: string[] = []
+      for await (const { type, path } of listFiles({ repo: { type: 'model', name: repo }, recursive: true, revision: commit, hubUrl: endpoint, fetch: http.fetch })) if (type === 'file') names.push(path)
+      return names
+    }
+    return understood(endpoint, collect())
   }
 
   async sideFile (name: string): Promise<Uint8Array | undefined> {

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gemma4 } from '../../model-tools/architectures/gemma4.js'
 import type { ModelConfig } from '../../model-tools/bundle/manifest.js'
+import { ggufParts } from '../../model-tools/checkpoint/gguf-files.js'
 import { openCheckpoint } from '../../model-tools/checkpoint/open.js'
 import { readValues, type CheckpointTensor } from '../../model-tools/checkpoint/source.js'
 import { bytesOf } from '../../model-tools/float.js'
@@ -42,6 +43,8 @@ export interface DemoGgufOptions {
   dtype: 'F32' | 'BF16' | 'Q8_0'
   /** Write the experts' gate and up matrices as two tensors. */
   split?: boolean
+  /** Write the model as so many files `...-00001-of-0000n.gguf` beside `path`, as llama-gguf-split does. */
+  parts?: number
   /** Only the tensors that a configuration is made from. */
   small?: boolean
   metadata?: (metadata: Record<string, GgufMetadata[string]>) => void
@@ -51,7 +54,7 @@ export interface DemoGgufOptions {
 const encodedTensors = new Map<string, Uint8Array>()
 
 /** The demo model as a GGUF file, values out of its safetensors form. */
-export async function writeDemoGguf (path: string, { dtype, split = false, small = false, metadata: change }: DemoGgufOptions): Promise<void> {
+export async function writeDemoGguf (path: string, { dtype, split = false, parts = 1, small = false, metadata: change }: DemoGgufOptions): Promise<void> {
   const config = await demoConfig()
   const source = await openCheckpoint(DEMO_MODEL)
   const names = new Map(Object.entries(gemma4.gguf?.tensors ?? {}).map(([gguf, own]) => [own, gguf]))
@@ -83,7 +86,12 @@ export async function writeDemoGguf (path: string, { dtype, split = false, small
     }
     const metadata = { ...gemma4Metadata(config, 'demo'), ...await demoVocabulary() }
     change?.(metadata)
-    await writeGguf(path, metadata, tensors)
+    if (parts === 1) return await writeGguf(path, metadata, tensors)
+    for (const [part, name] of ggufParts(path.replace(/\.gguf$/, `-00001-of-0000${parts}.gguf`)).entries()) {
+      const place: GgufMetadata = { 'split.no': { type: 'u32', value: part }, 'split.count': { type: 'u32', value: parts }, 'split.tensors.count': { type: 'i32', value: tensors.length } }
+      const share = tensors.filter((_, i) => Math.floor(i * parts / tensors.length) === part)
+      await writeGguf(name, part === 0 ? { ...metadata, ...place } : place, share)
+    }
   } finally {
     await source.close()
   }

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 
 export const REPO = 'somebody/demo-model'
 export const COMMIT = '0123456789abcdef0123456789abcdef01234567'
+
+/** Of a list of files. */
+const PAGE_FILES = 3
 
 export interface HubRequest {
   path: string
@@ -27,7 +30,7 @@ export interface HubServer {
 }
 
 /**
- * A server with the Hub's URL layout that serves a directory as REPO: the API's revision, and `resolve`, which serves small files itself and redirects
+ * A server with the Hub's URL layout that serves a directory as REPO: the API's revision and list of files, and `resolve`, which serves small files itself and redirects
  * weights to a storage of another origin with a signed address, as those of LFS and Xet are.
  */
 export async function startHubServer (dir: string): Promise<HubServer> {
@@ -71,10 +74,19 @@ export async function startHubServer (dir: string): Promise<HubServer> {
       response.end(JSON.stringify({ _id: '1', id: REPO, sha: result.commit, private: false, gated: false, downloads: 0, likes: 0, lastModified: '2026-01-01T00:00:00Z' }))
       return
     }
+    if (url.pathname === `/api/models/${REPO}/tree/${COMMIT}`) {
+      const files = (await readdir(dir, { recursive: true, withFileTypes: true })).map(entry => ({ type: entry.isFile() ? 'file' : 'directory', path: relative(dir, join(entry.parentPath, entry.name)), size: 0, oid: '' }))
+      // In pages, as the Hub does.
+      const from = Number(url.searchParams.get('cursor') ?? 0)
+      response.setHeader('content-type', 'application/json; charset=utf-8')
+      if (from + PAGE_FILES < files.length) response.setHeader('link', `<${origin(hub)}${url.pathname}?recursive=true&cursor=${from + PAGE_FILES}>; rel="next"`)
+      response.end(JSON.stringify(files.slice(from, from + PAGE_FILES)))
+      return
+    }
     const file = toStorage ? /^\/signed\/(.+)$/.exec(url.pathname)?.[1] : new RegExp(`^/${REPO}/resolve/${COMMIT}/(.+)$`).exec(url.pathname)?.[1]
     const content = file == null ? undefined : await read(file)
     if (file == null || content == null) return refuse(response, 404, 'EntryNotFound')
-    if (!toStorage && file.endsWith('.safetensors') && message.headers.range !== 'bytes=0-0') {
+    if (!toStorage && /\.(safetensors|gguf)$/.test(file) && message.headers.range !== 'bytes=0-0') {
       response.writeHead(302, { location: `${origin(storage)}/signed/${file}?signature=1` }).end()
       return
     }

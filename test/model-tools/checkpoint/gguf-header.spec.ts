@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { readGgufHeader, type GgufHeader } from '../../../model-tools/checkpoint/gguf-header.js'
+import { localFolder } from '../../../model-tools/checkpoint/folder.js'
 import { openGguf } from '../../../model-tools/checkpoint/gguf.js'
 import type { ModelErrorCode } from '../../../model-tools/errors.js'
 import { modelError, temporaryDirectory } from '../fixtures.js'
@@ -122,9 +123,9 @@ describe('checkpoint/gguf-header', () => {
   })
 
   it('names a file that cannot be opened or is damaged', async () => {
-    await assert.rejects(openGguf('/nowhere/model.gguf'), modelError('not-found', '/nowhere/model.gguf'))
+    await assert.rejects(openGguf(localFolder('/nowhere'), 'model.gguf'), modelError('not-found', '/nowhere/model.gguf'))
     const path = `${temporary.path}/damaged.gguf`
     await writeFile(path, 'GGUF')
-    await assert.rejects(openGguf(path), modelError('malformed', path))
+    await assert.rejects(openGguf(localFolder(temporary.path), 'damaged.gguf'), modelError('malformed', path))
   })
 })

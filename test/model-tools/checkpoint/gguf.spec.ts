@@ -164,7 +164,7 @@ describe('checkpoint/gguf', () => {
       await source.close()
     }
     await writeFile(join(dir, 'second.gguf'), 'GGUF')
-    await assert.rejects(openCheckpoint(dir), modelError('not-found', dir, '2 GGUF files', 'second.gguf'))
+    await assert.rejects(openCheckpoint(dir), modelError('not-found', dir, '2 GGUF models', 'second.gguf'))
   })
 
   const refusedConfigs: Array<[string, NonNullable<DemoGgufOptions['metadata']>, string[]]> = [
@@ -175,7 +175,7 @@ describe('checkpoint/gguf', () => {
     ['a pattern of another length', all => { all['gemma4.attention.sliding_window_pattern'] = { type: 'bool[]', value: [true] } }, ['sliding_window_pattern', '6 layers']],
     ['heads that differ between layers', all => { all['gemma4.attention.head_count'] = { type: 'u32[]', value: [4, 4, 4, 4, 4, 8] } }, ['"gemma4.attention.head_count"']],
     ['values shorter than keys', all => { all['gemma4.attention.value_length'] = { type: 'u32', value: 32 } }, ['"gemma4.attention.value_length"', '64']],
-    ['a part of a split model', all => { all['split.count'] = { type: 'u32', value: 3 } }, ['3 parts', 'llama-gguf-split']]
+    ['a part of a split model', all => { all['split.count'] = { type: 'u32', value: 3 } }, ['part 1 of 3', 'llama-gguf-split']]
   ]
   for (const [what, metadata, says] of refusedConfigs) {
     it(`refuses ${what}`, async () => {
