@@ -33,6 +33,9 @@ export default tseslint.config(
     { group: ['**/swarm/**', '**/node/**'], message: 'model-tools/ imports neither swarm/ nor node/.' }
   ]),
   wall(['node/**/*.ts'], []),
+  // The command line uses the library as everybody does.
+  wall(['node/cli/*.ts'], [{ regex: '^\\.\\./(?!index\\.js$)', message: 'node/cli imports nothing of ours but node/index.ts.' }]),
+  wall(['node/cli/*/*.ts'], [{ regex: '^\\.\\./\\.\\./(?!index\\.js$)', message: 'node/cli imports nothing of ours but node/index.ts.' }]),
   // The page is served as it is written.
   { files: ['eslint.config.js', 'node/serve/page/*.js'], ...tseslint.configs.disableTypeChecked },
   { files: ['test/**/*.ts'], rules: { '@typescript-eslint/no-unused-expressions': 'off' } }

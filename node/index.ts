@@ -1,23 +1,32 @@
-/** moeswarm's library: a client that generates, a peer that donates. The command line uses only this. */
+/** moeswarm's library: a client that generates, a peer that donates, what inspects a swarm. The command line uses only this. */
 export { type Device, DEVICES } from './device.js'
 export { type GenerateInit, SwarmClient, type SwarmClientInit } from './swarm-client.js'
 export { type DonateInit, type PeerState, type PeerStatus, SwarmPeer, type SwarmPeerInit } from './swarm-peer.js'
 export { ApiServer, type ServeInit, type ServeLimits } from './serve/api-server.js'
 export { Dashboard, type DashboardInit } from './serve/dashboard.js'
+export { isLoopback } from './serve/access.js'
+export { type Answer, type Piece, runGeneration, type RunInit } from './serve/generation-run.js'
 export type { RequestLog } from './serve/http-listener.js'
 export { TrafficMonitor } from './serve/traffic-monitor.js'
+export { isModelId, modelsDirectory } from './bundle-store.js'
+export { VERSION } from './version.js'
 export { type BundlePart, fetchBundle, type FetchBundleInit } from './fetch-bundle.js'
 export { ClientMetrics, type MetricsServer, PeerMetrics, serveMetrics, type ServeMetricsInit } from './metrics/index.js'
 export { Doctor, type DoctorInit, type Finding } from './doctor/index.js'
-export { explain, type GenerationTrace, TraceRecorder, TraceStore } from './trace/index.js'
+export { explain, type GenerationTrace, type Segment, SEGMENTS, type TracedLayer, traceHtml, TraceRecorder, TraceStore, traceSvg, waterfall } from './trace/index.js'
 export type { DonationEvent } from './donation.js'
 export type { FinishReason, GenerateEvent, GenerateOptions, Generation } from './client/generate.js'
-export type { LapTimes } from './client/lap-profile.js'
+export type { LapTimes, LayerTimes } from './client/lap-profile.js'
 export type { StepLogProbabilities, TokenLogProbability } from './client/log-probabilities.js'
 export type { LayerEvent } from './client/observed-dispatcher.js'
 export type { SamplingOptions } from './client/sampler.js'
 export { DRAFT_CHOICES, type DraftChoice, type SpeculationOptions, type SpeculationSummary } from './client/speculation/index.js'
-export { Bundle, type ChatMessage, convertCheckpoint, type ModelConfig, ModelError, type ModelErrorCode, type ToolCall } from '../model-tools/index.js'
 export {
-  asSwarmError, createSwarmKey, DEFAULT_PEER_LIMITS, isSwarmError, type LayerChoice, type LivePeer, type PeerLimits, readSwarmKey, type PeerStats, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, type WireChoice, type WireDtype
+  type BlockEntry, Bundle, type ChatMessage, checkpointFile, type ConversionProgress, convertCheckpoint, formatBytes, type ModelConfig, ModelError, type ModelErrorCode, parseRanges, SHAPE_NAMES, synthesize, SYNTHESIS_FORMATS,
+  type SynthesisFormat, type ToolCall, type WeightFormat
+} from '../model-tools/index.js'
+export {
+  asSwarmError, type CoverageCell, createSwarmHost, createSwarmKey, DEFAULT_PEER_LIMITS, formatRanges, type InspectedPeer, isSwarmError, type LayerChoice, type LivePeer, type LookupHop, parseTraceId,
+  type PeerLimits, type PeerStats, readSwarmKey, type SwarmChange, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, SwarmInspector, type SwarmSnapshot, SwarmWatch, type WatchedPeer,
+  type WireChoice, type WireDtype, writeSwarmKey
 } from '../swarm/index.js'

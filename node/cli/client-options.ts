@@ -1,11 +1,9 @@
 import { type Command, Option } from 'commander'
-import { Bundle, parseRanges } from '../../model-tools/index.js'
-import type { WireChoice } from '../../swarm/index.js'
-import { type Device, DEVICES } from '../device.js'
-import { SwarmClient, type SwarmClientInit } from '../swarm-client.js'
+import { Bundle, type Device, DEVICES, parseRanges, SwarmClient, type SwarmClientInit, type WireChoice } from '../index.js'
 import { parse, type Run, UsageError } from './command.js'
-import { noteEvents } from './swarm-events.js'
+import { Log } from './log.js'
 import { stateDirectory } from './state-directory.js'
+import { logEvents } from './swarm-events.js'
 import { swarmKeyOf, type SwarmKeyOptions, withSwarmKey } from './swarm-options.js'
 import type { OutputOptions } from './terminal.js'
 
@@ -32,7 +30,7 @@ export function withClientOptions (command: Command): Command {
 }
 
 /** Opens the client that the options ask for, with a bar for each step. @throws UsageError without a swarm to ask */
-export async function openClient (options: ClientOptions, { terminal, signal }: Run, more: Pick<SwarmClientInit, 'assistant' | 'onLayer' | 'onEvent' | 'traceId'> = {}): Promise<SwarmClient> {
+export async function openClient (options: ClientOptions, { terminal, signal }: Run, more: Pick<SwarmClientInit, 'assistant' | 'onLayer' | 'onEvent' | 'traceId'> = {}, log = Log.plain(terminal)): Promise<SwarmClient> {
   const bars = {
     'fetch-blocks': terminal.progress('Fetching blocks'),
     'verify-experts': terminal.progress('Verifying blocks'),
@@ -43,7 +41,7 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
   if (localLayers !== 'all' && options.bootstrap === undefined) {
     throw new UsageError('No swarm to ask: name a host in it with --bootstrap, or compute everything here with --local-layers all.')
   }
-  const note = noteEvents(terminal)
+  const note = logEvents(log)
   const client = await SwarmClient.open({
     model: options.model,
     bootstrap: options.bootstrap,
@@ -54,7 +52,7 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
     stateDir: stateDirectory(),
     threads: options.threads,
     device: options.device,
-    onDeviceProblem: problem => { terminal.note(problem) },
+    onDeviceProblem: problem => { log.write('warn', 'device-problem', problem) },
     onProgress: (step, done, total) => { bars[step](done, total) },
     ...more,
     onEvent: event => {

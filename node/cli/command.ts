@@ -1,6 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
-import { ModelError } from '../../model-tools/index.js'
-import { asSwarmError, isSwarmError } from '../../swarm/index.js'
+import { asSwarmError, isSwarmError, ModelError } from '../index.js'
 import { type OutputOptions, Terminal } from './terminal.js'
 
 /** Exit code after Ctrl-C, as shells have it. */

@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander'
-import { checkpointFile, convertCheckpoint, type ConversionProgress, formatBytes, type WeightFormat } from '../../model-tools/index.js'
+import { checkpointFile, type ConversionProgress, convertCheckpoint, formatBytes, type WeightFormat } from '../index.js'
 import { action, command, parse } from './command.js'
 import type { OutputOptions } from './terminal.js'
 

@@ -1,5 +1,5 @@
 import colors from 'picocolors'
-import type { CoverageCell } from '../../swarm/index.js'
+import type { CoverageCell } from '../index.js'
 import { table } from './terminal.js'
 
 /** A row a layer, a column a run of experts, the number of live replicas in each cell; a hole is red. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
-import { SwarmWatch } from '../../swarm/index.js'
+import { SwarmWatch } from '../index.js'
 import { action, parse, type Run } from './command.js'
 import { inspection, type InspectionOptions, modelOf, withInspector } from './inspected-swarm.js'
 import { Screen } from './screen.js'

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import colors from 'picocolors'
-import { formatRanges, type InspectedPeer, type LookupHop } from '../../swarm/index.js'
+import { formatRanges, type InspectedPeer, type LookupHop } from '../index.js'
 import { action, parse, type Run, UsageError } from './command.js'
 import { coverageMapText } from './coverage-map.js'
 import { watchCommand } from './dht-watch.js'

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import colors from 'picocolors'
-import { explain, type GenerationTrace, type Segment, SEGMENTS, traceHtml, traceSvg, TraceStore, waterfall } from '../trace/index.js'
+import { explain, type GenerationTrace, type Segment, SEGMENTS, traceHtml, TraceStore, traceSvg, waterfall } from '../index.js'
 import { action, command } from './command.js'
 import { shortPeerId } from './swarm-events.js'
 import { formatMs, type OutputOptions, table } from './terminal.js'
@@ -47,11 +47,13 @@ const BAR_COLUMNS = 48
 
 /** Told apart by glyph where there is no colour. */
 const INK: Record<Segment, { glyph: string, paint: (text: string) => string }> = {
+  turn: { glyph: '·', paint: colors.dim },
   attention: { glyph: '█', paint: colors.blue },
+  messages: { glyph: '▒', paint: colors.magenta },
+  'dense MLP': { glyph: '▞', paint: colors.cyan },
   network: { glyph: '░', paint: colors.yellow },
   queue: { glyph: '▚', paint: colors.red },
-  experts: { glyph: '▓', paint: colors.green },
-  other: { glyph: '·', paint: colors.dim }
+  experts: { glyph: '▓', paint: colors.green }
 }
 
 /** A row a layer: when it begins in an average lap, what it is made of, and who was the slowest. */

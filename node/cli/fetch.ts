@@ -1,9 +1,8 @@
 import { type Command, Option } from 'commander'
-import { isModelId } from '../bundle-store.js'
-import { type BundlePart, fetchBundle } from '../fetch-bundle.js'
-import { formatRanges } from '../../swarm/index.js'
+import { type BundlePart, fetchBundle, formatRanges, isModelId } from '../index.js'
 import { action, command, parse, UsageError } from './command.js'
-import { noteEvents } from './swarm-events.js'
+import { Log } from './log.js'
+import { logEvents } from './swarm-events.js'
 import { swarmKeyOf, type SwarmKeyOptions, withSwarmKey } from './swarm-options.js'
 import { type OutputOptions } from './terminal.js'
 
@@ -32,7 +31,7 @@ export function fetchCommand (): Command {
         const bundle = await fetchBundle({
           ...settings, modelId, bootstrap: settings.bootstrap, swarmKey: await swarmKeyOf(settings), signal,
           onProgress: ({ doneBytes, totalBytes }) => { show(doneBytes, totalBytes) },
-          onEvent: noteEvents(terminal)
+          onEvent: logEvents(Log.plain(terminal))
         })
         terminal.endProgress()
         const here = (await bundle.heldBlocks()).map(block => block.layer)

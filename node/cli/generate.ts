@@ -1,10 +1,8 @@
 import { text as readAll } from 'node:stream/consumers'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { formatRanges, parseTraceId, type PeerStats } from '../../swarm/index.js'
-import type { Generation } from '../client/generate.js'
-import { DRAFT_CHOICES, type DraftChoice, type SpeculationSummary } from '../client/speculation/index.js'
-import { type GenerationTrace, TraceRecorder, TraceStore } from '../trace/index.js'
-import type { SwarmClient } from '../swarm-client.js'
+import {
+  DRAFT_CHOICES, type DraftChoice, formatRanges, type Generation, type GenerationTrace, parseTraceId, type PeerStats, type SpeculationSummary, type SwarmClient, TraceRecorder, TraceStore
+} from '../index.js'
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
 import { action, command, parse, UsageError } from './command.js'
 import { lapTable, peerTable } from './generation-tables.js'

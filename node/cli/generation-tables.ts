@@ -1,5 +1,4 @@
-import { formatRanges, type LayerChoice, type PeerStats } from '../../swarm/index.js'
-import type { LapTimes } from '../client/lap-profile.js'
+import { formatRanges, type LapTimes, type LayerChoice, type PeerStats } from '../index.js'
 import { shortPeerId } from './swarm-events.js'
 import { formatMs, table } from './terminal.js'
 

@@ -1,9 +1,8 @@
 import type { Command } from 'commander'
-import { Bundle, type BlockEntry } from '../../model-tools/index.js'
-import { createSwarmHost, SwarmInspector } from '../../swarm/index.js'
-import { isModelId } from '../bundle-store.js'
+import { type BlockEntry, Bundle, createSwarmHost, isModelId, SwarmInspector } from '../index.js'
 import { command, parse, type Run, UsageError } from './command.js'
-import { noteEvents } from './swarm-events.js'
+import { Log } from './log.js'
+import { logEvents } from './swarm-events.js'
 import { swarmKeyOf, type SwarmKeyOptions, withSwarmKey } from './swarm-options.js'
 import type { OutputOptions } from './terminal.js'
 
@@ -27,7 +26,7 @@ export function inspection (name: string, description: string, example: string):
 
 export async function withInspector (options: InspectionOptions, { terminal, signal }: Run, use: (inspector: SwarmInspector, peerId: string) => Promise<void>): Promise<void> {
   if (options.bootstrap === undefined) throw new UsageError('No swarm to look into: name a host in it with --bootstrap.')
-  const host = await createSwarmHost({ dht: 'client', bootstrap: options.bootstrap, swarmKey: await swarmKeyOf(options), signal, onEvent: noteEvents(terminal) })
+  const host = await createSwarmHost({ dht: 'client', bootstrap: options.bootstrap, swarmKey: await swarmKeyOf(options), signal, onEvent: logEvents(Log.plain(terminal)) })
   try {
     await use(new SwarmInspector(host), host.peerId)
   } finally {

@@ -21,6 +21,9 @@ export function logOptions (command: Command): Command {
 export class Log {
   constructor (private readonly terminal: Terminal, private readonly options: LogOptions) {}
 
+  /** What commands tell that have no options of a log. */
+  static plain (terminal: Terminal): Log { return new Log(terminal, { logLevel: 'info', logFormat: 'text' }) }
+
   get text (): boolean { return this.options.logFormat === 'text' }
 
   /** `message` is for people; undefined is too frequent or too fine for them, and only structured logs have it. */

@@ -1,5 +1,5 @@
 import colors from 'picocolors'
-import type { LookupHop } from '../../swarm/index.js'
+import type { LookupHop } from '../index.js'
 import { shortPeerId } from './swarm-events.js'
 import { formatMs } from './terminal.js'
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
-import { VERSION } from '../version.js'
+import { VERSION } from '../index.js'
 import { chatCommand } from './chat.js'
 import { runProgram } from './command.js'
 import { completionCommand } from './completion.js'

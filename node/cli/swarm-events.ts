@@ -1,7 +1,6 @@
-import { formatRanges, type SwarmEvent } from '../../swarm/index.js'
-import type { DonationEvent } from '../donation.js'
+import { type DonationEvent, formatRanges, type SwarmEvent } from '../index.js'
 import type { Log, LogLevel } from './log.js'
-import { formatMs, type Terminal } from './terminal.js'
+import { formatMs } from './terminal.js'
 
 /** Last characters of a peer id: what tells two apart. */
 export function shortPeerId (peerId: string): string {
@@ -23,17 +22,9 @@ function describeEvent (event: SwarmEvent): string | undefined {
   }
 }
 
-/** Writes the swarm's events to a person's log. */
-export function noteEvents (terminal: Terminal): (event: SwarmEvent) => void {
-  return event => {
-    const text = describeEvent(event)
-    if (text !== undefined) terminal.note(text)
-  }
-}
-
 const GRAVE = new Set<SwarmEvent['type']>(['bootstrap-failed', 'announce-failed', 'peer-lost', 'peer-refused', 'request-failed', 'experts-waiting', 'stream-aborted', 'chunk-refused'])
 
-/** Writes the swarm's events to the log of a long-running command: what failed as warnings, what is too fine for a person at level debug. */
+/** Writes the swarm's events to a log: what failed as warnings, what is too fine for a person at level debug. */
 export function logEvents (log: Log): (event: SwarmEvent) => void {
   return ({ type, ...fields }) => {
     const text = describeEvent({ type, ...fields } as SwarmEvent)

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { createSwarmKey, writeSwarmKey } from '../../swarm/index.js'
+import { createSwarmKey, writeSwarmKey } from '../index.js'
 import { action, command } from './command.js'
 import type { OutputOptions } from './terminal.js'
 

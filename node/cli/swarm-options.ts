@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
-import { DEFAULT_PEER_LIMITS, type PeerLimits, readSwarmKey } from '../../swarm/index.js'
+import { DEFAULT_PEER_LIMITS, type PeerLimits, readSwarmKey } from '../index.js'
 import { parse, UsageError } from './command.js'
 
 /** Of every command that enters a swarm. */

@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander'
-import { formatBytes, SHAPE_NAMES, SYNTHESIS_FORMATS, synthesize, type SynthesisFormat, type WeightFormat } from '../../model-tools/index.js'
+import { formatBytes, SHAPE_NAMES, SYNTHESIS_FORMATS, type SynthesisFormat, synthesize, type WeightFormat } from '../index.js'
 import { action, command, parse, UsageError } from './command.js'
 import type { OutputOptions } from './terminal.js'
 

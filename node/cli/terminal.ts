@@ -1,7 +1,7 @@
 import { MultiBar, type SingleBar } from 'cli-progress'
 import Table from 'cli-table3'
 import colors from 'picocolors'
-import { formatBytes } from '../../model-tools/index.js'
+import { formatBytes } from '../index.js'
 
 /** Options that every command has. */
 export interface OutputOptions {

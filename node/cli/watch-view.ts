@@ -1,5 +1,5 @@
 import colors from 'picocolors'
-import { type CoverageCell, formatRanges, type SwarmChange, type SwarmSnapshot, type WatchedPeer } from '../../swarm/index.js'
+import { type CoverageCell, formatRanges, type SwarmChange, type SwarmSnapshot, type WatchedPeer } from '../index.js'
 import { shortPeerId } from './swarm-events.js'
 import { formatMs, table } from './terminal.js'
 

@@ -1,6 +1,6 @@
 import { ModelError, type TextStream } from '../../model-tools/index.js'
 import type { AttentionClient } from './attention-client.js'
-import { LapProfile, type LapTimes } from './lap-profile.js'
+import { LapProfile, type LapTimes, type LayerTimes } from './lap-profile.js'
 import { logProbabilities, type StepLogProbabilities } from './log-probabilities.js'
 import { prefill, type PrefillEvent } from './prefill.js'
 import { Sampler, type SamplingOptions } from './sampler.js'
@@ -37,6 +37,9 @@ export interface Generation {
   lap: LapTimes
   /** Mean of the prefill laps, of one chunk each; several are under way at a time. */
   prefillLap: LapTimes
+  /** The same by layer. */
+  layers: LayerTimes[]
+  prefillLayers: LayerTimes[]
   speculation: SpeculationSummary
 }
 
@@ -121,6 +124,8 @@ export async function * generate (
       firstTokenMs: firstTokenAt - start,
       lap: decode.mean(),
       prefillLap: prefilling.mean(),
+      layers: decode.layers(),
+      prefillLayers: prefilling.layers(),
       speculation: speculator.record.summary()
     }
   }

@@ -16,7 +16,7 @@ export class ClientMetrics {
   private readonly generations = this.counter('moeswarm_client_generations_total', 'Generations that ended by themselves, by reason.', ['reason'])
   private readonly firstToken = new Histogram({ name: 'moeswarm_client_first_token_seconds', help: 'From the call to the first token.', buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120], registers: [this.registry] })
   private readonly rate = new Gauge({ name: 'moeswarm_client_tokens_per_second', help: 'Of the last generation, decoding only.', registers: [this.registry] })
-  private readonly laps = this.counter('moeswarm_client_laps_total', 'Passes of a token through all layers while decoding.')
+  private readonly laps = this.counter('moeswarm_client_laps_total', 'Passes through all layers while decoding, of a token and its draft each.')
   private readonly lapRows = this.counter('moeswarm_client_lap_seconds_total', 'Where the time of the decoding laps went.', ['row'])
   private readonly failovers = this.counter('moeswarm_client_failed_requests_total', 'Requests that a replica had to answer, by code.', ['code'])
   private readonly hedges = this.counter('moeswarm_client_hedged_requests_total', 'Requests that were late and asked of a replica too.')
@@ -62,13 +62,12 @@ export class ClientMetrics {
   readonly onGenerate = (event: GenerateEvent): void => {
     if (event.type === 'token') this.tokens.inc()
     if (event.type !== 'done') return
-    const { promptTokens, tokens, finishReason, firstTokenMs, tokensPerSecond, lap } = event.generation
+    const { promptTokens, tokens, finishReason, firstTokenMs, tokensPerSecond, lap, speculation: { laps } } = event.generation
     this.promptTokens.inc(promptTokens.length)
     this.generations.inc({ reason: finishReason })
     this.firstToken.observe(firstTokenMs / 1_000)
     if (tokens.length < 2) return
     this.rate.set(tokensPerSecond)
-    const laps = tokens.length - 1
     this.laps.inc(laps)
     for (const [row, ms] of Object.entries(lap) as Array<[keyof LapTimes, number]>) {
       if (row !== 'total') this.lapRows.inc({ row }, ms * laps / 1_000)

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import type { GenerateEvent } from '../client/generate.js'
 import type { SwarmClient } from '../swarm-client.js'
 import { VERSION } from '../version.js'
 import { Admission } from './admission.js'
@@ -42,6 +43,8 @@ export interface ServeInit {
   limits?: Partial<ServeLimits>
   /** Its `onLayer` has to be the client's, for traffic to be seen. @default one that sees generations only */
   monitor?: TrafficMonitor
+  /** Called with each event of each generation, for `ClientMetrics`. */
+  onGenerate?: (event: GenerateEvent) => void
   onRequest?: (log: RequestLog) => void
 }
 
@@ -59,6 +62,7 @@ export class ApiServer {
       client,
       names,
       monitor: init.monitor ?? new TrafficMonitor(),
+      onGenerate: init.onGenerate,
       admission: new Admission(limits.concurrent, limits.queued),
       maxTokens: limits.maxTokens,
       fingerprint: `moeswarm-${VERSION}-${client.bundle.id.slice(0, 12)}`

@@ -27,6 +27,7 @@ export async function chatCompletions (context: ApiContext, { body, response, si
       const answer = await runGeneration({
         client,
         monitor: context.monitor,
+        onGenerate: context.onGenerate,
         prompt,
         options: {
           ...generateOptions(request, request.max_completion_tokens ?? request.max_tokens, context, abort, index),

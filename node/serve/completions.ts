@@ -44,6 +44,7 @@ export async function completions (context: ApiContext, { body, response, signal
       const answer = await runGeneration({
         client,
         monitor: context.monitor,
+        onGenerate: context.onGenerate,
         prompt: ids,
         options: { ...generateOptions(request, request.max_tokens ?? DEFAULT_MAX_TOKENS, context, abort, index % n), logProbabilities: request.logprobs },
         chat: false,

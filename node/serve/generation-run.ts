@@ -1,5 +1,5 @@
 import { type ToolCall, ToolCallReader } from '../../model-tools/index.js'
-import type { Generation } from '../client/generate.js'
+import type { GenerateEvent, Generation } from '../client/generate.js'
 import type { StepLogProbabilities } from '../client/log-probabilities.js'
 import type { GenerateInit, SwarmClient } from '../swarm-client.js'
 import type { TrafficMonitor } from './traffic-monitor.js'
@@ -27,13 +27,15 @@ export interface RunInit {
   options: GenerateInit
   /** Whether calls of tools and thoughts are taken out of the text, for models whose chat template has them. */
   chat: boolean
+  /** Called with each event of the generation, for metrics. */
+  onGenerate?: (event: GenerateEvent) => void
   onPrefill?: (done: number, total: number) => Promise<void>
   /** Called for each piece that says something; the generation waits for it. */
   onPiece?: (piece: Piece) => Promise<void>
 }
 
 /** Generates one answer. Rejects as `SwarmClient.generate` does. */
-export async function runGeneration ({ client, monitor, prompt, options, chat, onPrefill, onPiece }: RunInit): Promise<Answer> {
+export async function runGeneration ({ client, monitor, prompt, options, chat, onGenerate, onPrefill, onPiece }: RunInit): Promise<Answer> {
   const reader = chat && client.toolCalls !== undefined ? new ToolCallReader(client.toolCalls) : undefined
   const answer: Omit<Answer, 'generation' | 'finishReason'> = { content: '', calls: [], logProbabilities: [] }
   const read = (text: string): Piece => reader?.push(text) ?? { content: text, calls: [] }
@@ -47,6 +49,7 @@ export async function runGeneration ({ client, monitor, prompt, options, chat, o
   let written = 0
   try {
     for await (const event of client.generate(prompt, { ...options, specialTokens: reader === undefined ? 'skip' : 'keep' })) {
+      onGenerate?.(event)
       if (event.type === 'prefill') {
         watched.prefill(event.done)
         await onPrefill?.(event.done, event.total)

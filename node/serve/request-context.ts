@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import type { GenerateEvent } from '../client/generate.js'
 import type { GenerateInit, SwarmClient } from '../swarm-client.js'
 import type { Admission } from './admission.js'
 import type { ModelNames } from './model-names.js'
@@ -9,6 +10,7 @@ import type { TrafficMonitor } from './traffic-monitor.js'
 export interface ApiContext {
   client: SwarmClient
   monitor: TrafficMonitor
+  onGenerate?: (event: GenerateEvent) => void
   names: ModelNames
   admission: Admission
   /** Tokens of one text at most, whatever the request says. */

@@ -1,5 +1,5 @@
 import type { PeerStats } from '../../swarm/index.js'
-import type { GenerationTrace, LayerTimes } from './trace.js'
+import type { GenerationTrace, TracedLayer } from './trace.js'
 
 /** What took less than this share of a lap is not worth a sentence. */
 const WORTH_SAYING = 0.1
@@ -34,7 +34,7 @@ function causes (trace: GenerationTrace): Cause[] {
       : `${share} was computing at the peers. ${service(trace)}`),
     cause(lap, local, share => `${share} was this machine's own part: attention and router ${ms(lap.attention)}, dense MLP ${ms(lap.denseMlp)}, head ${ms(lap.head)}. No peer can help there; more --threads, fewer other programs or a faster machine can.`),
     cause(lap, lap.turn, share => `${share} was waiting for laps of other sequences, or for the one before in the same sequence.`),
-    cause(lap, lap.send, share => `${share} was encoding and handing requests to sockets: fewer, larger holders of the layers need fewer requests.`)
+    cause(lap, lap.send + lap.serialise, share => `${share} was encoding and handing requests to sockets: fewer, larger holders of the layers need fewer requests.`)
   ]
   return found.filter(one => one !== undefined)
 }
@@ -44,13 +44,13 @@ function cause ({ total }: GenerationTrace['lap'], part: number, text: (share: s
   return share < WORTH_SAYING ? undefined : { share, text: text(`${Math.round(100 * share)} % (${ms(part)} of ${ms(total)})`) }
 }
 
-function travel ({ peers, layers }: GenerationTrace, asked: LayerTimes[]): string {
+function travel ({ peers, layers }: GenerationTrace, asked: TracedLayer[]): string {
   const slowest = slowestPeer(asked)
   const fastest = peers.filter(({ latencyMs }) => Number.isFinite(latencyMs)).sort((a, b) => a.latencyMs - b.latencyMs)[0] as PeerStats | undefined
   const advice = 'Each layer is a round trip, so what helps is a peer nearer to you, computing some layers here with --local-layers, or drafted tokens that share a round trip.'
   if (slowest === undefined) return advice
   const latency = peers.find(({ peerId }) => peerId === slowest.peerId)?.latencyMs ?? NaN
-  const of = `${name(slowest.peerId)} was the slowest of those asked in ${slowest.times} of ${asked.reduce((n, { laps }) => n + laps, 0)} exchanges${Number.isFinite(latency) ? `, at a round trip of ${ms(latency)} x ${layers.length} layers` : ''}.`
+  const of = `${name(slowest.peerId)} was the slowest of those asked in ${slowest.times} of ${asked.reduce((n, layer) => n + Object.values(layer.slowest).reduce((a, b) => a + b, 0), 0)} exchanges${Number.isFinite(latency) ? `, at a round trip of ${ms(latency)} x ${layers.length} layers` : ''}.`
   const nearer = fastest !== undefined && fastest.peerId !== slowest.peerId && fastest.latencyMs * OUTLIER < latency ? ` ${name(fastest.peerId)} is ${(latency / fastest.latencyMs).toFixed(1)} times nearer: a replica of the layers there would cut most of it.` : ''
   return `${of}${nearer} ${advice}`
 }
@@ -72,12 +72,11 @@ function service ({ peers }: GenerationTrace): string {
 
 function outliers ({ layers, laps }: GenerationTrace): string[] {
   const said: string[] = []
-  const exchanges = layers.map(({ exchangeMs }) => exchangeMs)
-  const usual = median(exchanges)
-  const slow = layers.filter(({ exchangeMs }) => exchangeMs > OUTLIER * usual && exchangeMs - usual > 1).sort((a, b) => b.exchangeMs - a.exchangeMs)
+  const usual = median(layers.map(waited))
+  const slow = layers.filter(layer => waited(layer) > OUTLIER * usual && waited(layer) - usual > 1).sort((a, b) => waited(b) - waited(a))
   if (slow.length > 0) {
     const who = slowestPeer([slow[0]])
-    said.push(`Layer ${slow[0].layer} stands out: its experts took ${ms(slow[0].exchangeMs)}, against ${ms(usual)} in the median layer${who === undefined ? '' : `; ${name(who.peerId)} was the slowest there`}.${slow.length > 1 ? ` So do ${slow.length - 1} more.` : ''}`)
+    said.push(`Layer ${slow[0].layer} stands out: its experts took ${ms(waited(slow[0]))}, against ${ms(usual)} in the median layer${who === undefined ? '' : `; ${name(who.peerId)} was the slowest there`}.${slow.length > 1 ? ` So do ${slow.length - 1} more.` : ''}`)
   }
   const usualLap = median(laps.map(lap => lap.ms))
   const worst = laps.reduce((a, b) => b.ms > a.ms ? b : a, { atMs: 0, ms: 0 })
@@ -102,11 +101,16 @@ function incidents ({ incidents: all }: GenerationTrace): string[] {
   return said
 }
 
-function slowestPeer (layers: LayerTimes[]): { peerId: string, times: number } | undefined {
+function slowestPeer (layers: TracedLayer[]): { peerId: string, times: number } | undefined {
   const times = new Map<string, number>()
   for (const { slowest } of layers) for (const [peerId, count] of Object.entries(slowest)) times.set(peerId, (times.get(peerId) ?? 0) + count)
   const [first] = [...times].sort((a, b) => b[1] - a[1])
   return first === undefined ? undefined : { peerId: first[0], times: first[1] }
+}
+
+/** What the experts of a layer are waited for, after the dense MLP. */
+function waited ({ network, queue, experts }: TracedLayer): number {
+  return network + queue + experts
 }
 
 function median (values: number[]): number {

@@ -1,6 +1,6 @@
 export { explain } from './explanation.js'
 export { TraceRecorder } from './recorder.js'
 export { TraceStore, traceDirectory } from './store.js'
-export type { GenerationTrace, Incident, LapTime, LayerTimes } from './trace.js'
+export type { GenerationTrace, Incident, LapTime, TracedLayer } from './trace.js'
 export { traceHtml, traceSvg } from './svg.js'
 export { type Segment, SEGMENTS, segmentsOf, waterfall, type WaterfallRow } from './waterfall.js'

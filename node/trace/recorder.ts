@@ -1,15 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import type { PeerStats, SwarmEvent } from '../../swarm/index.js'
 import type { GenerateEvent } from '../client/generate.js'
+import type { LayerTimes } from '../client/lap-profile.js'
 import type { LayerEvent } from '../client/observed-dispatcher.js'
-import { type GenerationTrace, type Incident, INCIDENTS_KEPT, type LapTime, LAPS_KEPT, type LayerTimes, type Span, SPANS_KEPT } from './trace.js'
+import { type GenerationTrace, type Incident, INCIDENTS_KEPT, type LapTime, LAPS_KEPT, type Span, SPANS_KEPT, type TracedLayer } from './trace.js'
 
 /** Records one generation at a time. Hand `onLayer` and `onEvent` to `SwarmClient.open` and each event of the generation to `onGenerate`. */
 export class TraceRecorder {
   private startedAt = new Date()
   private start = NaN
-  private readonly prefill = new LayerSums()
-  private readonly decode = new LayerSums()
+  private readonly prefill = new LapWatch()
+  private readonly decode = new LapWatch()
   private current = this.prefill
   private readonly incidents: Incident[] = []
   private readonly spans: Span[] = []
@@ -38,11 +39,11 @@ export class TraceRecorder {
   /** Undefined before the generation is done. */
   trace (model: string, peers: PeerStats[], traceId?: string): GenerationTrace | undefined {
     if (this.done === undefined) return undefined
-    const { promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap, prefillLap } = this.done.generation
+    const { promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap, prefillLap, layers, prefillLayers } = this.done.generation
     const id = `${this.startedAt.toISOString().replace(/\D/g, '').slice(0, 14)}-${randomBytes(3).toString('hex')}`
     return {
       format: 1, id, startedAt: this.startedAt.toISOString(), model, ...(traceId !== undefined && { traceId }), promptTokens: promptTokens.length, tokens: tokens.length, finishReason,
-      tokensPerSecond, firstTokenMs, lap, prefillLap, layers: this.decode.means(), prefillLayers: this.prefill.means(), laps: this.decode.laps, peers, incidents: this.incidents, spans: this.spans
+      tokensPerSecond, firstTokenMs, lap, prefillLap, layers: this.decode.layers(layers), prefillLayers: this.prefill.layers(prefillLayers), laps: this.decode.laps, peers, incidents: this.incidents, spans: this.spans
     }
   }
 }
@@ -57,44 +58,26 @@ function incidentOf (event: SwarmEvent, atMs: number): Incident | undefined {
   }
 }
 
-interface LayerSum extends LayerTimes {
-  /** Laps whose `beforeMs` is known: of those that did not overlap with others. */
-  befores: number
-}
-
-/** Adds up laps of one kind by their layers. */
-class LayerSums {
+/** Follows laps of one kind: how long each took, and whom each layer waited for. */
+class LapWatch {
   private readonly lapTimes: LapTime[] = []
-  private readonly sums = new Map<number, LayerSum>()
+  private readonly slowest: Array<Record<string, number>> = []
   private lapStart = 0
-  private waiting = 0
   private answeredAt = NaN
   private lapAt = NaN
 
   add (event: LayerEvent, now: number, start: number): void {
-    const sum = this.sumOf(event.layer)
     if (event.type === 'asked') {
-      // With laps in flight beside this one, what lies between two events is not one lap's.
-      if (this.waiting++ === 0 && event.layer > 0 && !Number.isNaN(this.answeredAt)) {
-        sum.beforeMs += now - this.answeredAt
-        sum.befores++
-      }
-      if (event.layer === 0) {
-        this.endLap()
-        this.lapAt = now
-        this.lapStart = start
-      }
+      if (event.layer !== 0) return
+      this.endLap()
+      this.lapAt = now
+      this.lapStart = start
       return
     }
-    this.waiting--
     this.answeredAt = now
-    sum.laps++
-    sum.exchangeMs += event.ms
-    sum.networkMs += event.timing.networkMs
-    sum.queueMs += event.timing.queueMs
-    sum.serviceMs += event.timing.serviceMs
     const { slowestPeer } = event.timing
-    if (slowestPeer !== undefined) sum.slowest[slowestPeer] = (sum.slowest[slowestPeer] ?? 0) + 1
+    const times = this.slowest[event.layer] ??= {}
+    if (slowestPeer !== undefined) times[slowestPeer] = (times[slowestPeer] ?? 0) + 1
   }
 
   get laps (): LapTime[] {
@@ -102,28 +85,12 @@ class LayerSums {
     return this.lapTimes
   }
 
-  means (): LayerTimes[] {
-    return [...this.sums.values()].filter(({ laps }) => laps > 0).sort((a, b) => a.layer - b.layer).map(({ befores, ...sum }) => ({
-      ...sum,
-      beforeMs: befores === 0 ? 0 : sum.beforeMs / befores,
-      exchangeMs: sum.exchangeMs / sum.laps,
-      networkMs: sum.networkMs / sum.laps,
-      queueMs: sum.queueMs / sum.laps,
-      serviceMs: sum.serviceMs / sum.laps
-    }))
+  layers (means: LayerTimes[]): TracedLayer[] {
+    return means.map((times, layer) => ({ layer, ...times, slowest: this.slowest[layer] ?? {} }))
   }
 
   private endLap (): void {
     if (!Number.isNaN(this.lapAt) && this.lapTimes.length < LAPS_KEPT) this.lapTimes.push({ atMs: this.lapAt - this.lapStart, ms: this.answeredAt - this.lapAt })
     this.lapAt = NaN
-  }
-
-  private sumOf (layer: number): LayerSum {
-    let sum = this.sums.get(layer)
-    if (sum === undefined) {
-      sum = { layer, laps: 0, beforeMs: 0, befores: 0, exchangeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, slowest: {} }
-      this.sums.set(layer, sum)
-    }
-    return sum
   }
 }

@@ -9,7 +9,9 @@ const RIGHT = 90
 const TOP = 58
 
 /** Distinct in light and dark, and for eyes that tell red from green badly (Okabe and Ito's palette). */
-const COLORS: Record<Segment, string> = { attention: '#0072b2', network: '#e69f00', queue: '#d55e00', experts: '#009e73', other: '#999999' }
+const COLORS: Record<Segment, string> = {
+  turn: '#999999', attention: '#0072b2', messages: '#cc79a7', 'dense MLP': '#56b4e9', network: '#e69f00', queue: '#d55e00', experts: '#009e73'
+}
 
 const STYLE = `
   text { font: 12px system-ui, sans-serif; fill: #222; }
@@ -22,7 +24,7 @@ export function traceSvg (trace: GenerationTrace): string {
   const total = rows.reduce((sum, { ms }) => sum + ms, 0)
   const x = (ms: number): number => LEFT + (total === 0 ? 0 : ms / total * (WIDTH - LEFT - RIGHT))
   const height = TOP + rows.length * ROW + 12
-  const legend = SEGMENTS.map((segment, i) => `<rect x="${LEFT + i * 120}" y="26" width="12" height="12" fill="${COLORS[segment]}"/><text x="${LEFT + i * 120 + 18}" y="36">${segment}</text>`)
+  const legend = SEGMENTS.map((segment, i) => `<rect x="${LEFT + i * 105}" y="26" width="12" height="12" fill="${COLORS[segment]}"/><text x="${LEFT + i * 105 + 18}" y="36">${segment}</text>`)
   const bars = rows.map(({ layer, startMs, parts, ms }, i) => {
     const y = TOP + i * ROW
     let at = startMs

@@ -1,4 +1,4 @@
-import type { LapTimes } from '../client/lap-profile.js'
+import type { LapTimes, LayerTimes } from '../client/lap-profile.js'
 import type { FinishReason } from '../client/generate.js'
 import type { PeerStats } from '../../swarm/index.js'
 
@@ -21,8 +21,8 @@ export interface GenerationTrace {
   lap: LapTimes
   prefillLap: LapTimes
   /** Of the decoding laps, and of the prefill's. */
-  layers: LayerTimes[]
-  prefillLayers: LayerTimes[]
+  layers: TracedLayer[]
+  prefillLayers: TracedLayer[]
   /** From the first layer's asking to the last layer's answer of the last decoding laps, at most LAPS_KEPT. */
   laps: LapTime[]
   peers: PeerStats[]
@@ -43,17 +43,9 @@ export interface Span {
   ms: number
 }
 
-/** Means over laps of one layer. */
-export interface LayerTimes {
+/** A layer's means over the laps. */
+export interface TracedLayer extends LayerTimes {
   layer: number
-  laps: number
-  /** From the answer of the layer before to the asking of this one: attention, norms, router. */
-  beforeMs: number
-  /** From the asking to the sum. The parts below are of the slowest peer; the rest of it is encoding, combining, waiting for a replica. */
-  exchangeMs: number
-  networkMs: number
-  queueMs: number
-  serviceMs: number
   /** How often each peer was the slowest; empty where this machine computed. */
   slowest: Record<string, number>
 }

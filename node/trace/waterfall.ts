@@ -1,7 +1,7 @@
-import type { LayerTimes } from './trace.js'
+import type { TracedLayer } from './trace.js'
 
-/** Parts of a layer's time, in the order in which they happen. */
-export const SEGMENTS = ['attention', 'network', 'queue', 'experts', 'other'] as const
+/** Parts of a layer's time, in the order in which they happen; 'messages' is choosing peers, sending, serialising and adding up. */
+export const SEGMENTS = ['turn', 'attention', 'messages', 'dense MLP', 'network', 'queue', 'experts'] as const
 export type Segment = typeof SEGMENTS[number]
 
 export interface WaterfallRow {
@@ -13,12 +13,12 @@ export interface WaterfallRow {
 }
 
 /** A layer's mean time by its parts. */
-export function segmentsOf ({ beforeMs, exchangeMs, networkMs, queueMs, serviceMs }: LayerTimes): Record<Segment, number> {
-  return { attention: beforeMs, network: networkMs, queue: queueMs, experts: serviceMs, other: Math.max(0, exchangeMs - networkMs - queueMs - serviceMs) }
+export function segmentsOf ({ turn, attention, send, serialise, combine, denseMlp, network, queue, experts }: TracedLayer): Record<Segment, number> {
+  return { turn, attention, messages: Math.max(0, send + serialise + combine), 'dense MLP': denseMlp, network, queue, experts }
 }
 
 /** The layers of an average lap, one behind the other. */
-export function waterfall (layers: LayerTimes[]): WaterfallRow[] {
+export function waterfall (layers: TracedLayer[]): WaterfallRow[] {
   let startMs = 0
   return layers.map(times => {
     const by = segmentsOf(times)

@@ -39,12 +39,12 @@ describe('moeswarm explain', function () {
     const { trace, sentences } = jsonLines(stdout)[0] as unknown as { trace: GenerationTrace, sentences: string[] }
     assert.equal(trace.id, id)
     assert.deepEqual([trace.tokens, trace.layers.length, trace.prefillLayers.length, trace.laps.length], [6, 6, 6, 5])
-    for (const { layer, laps, exchangeMs, networkMs, queueMs, serviceMs, slowest } of trace.layers) {
-      assert.equal(laps, 5)
-      assert.ok(networkMs + queueMs + serviceMs <= exchangeMs + 0.01, `layer ${layer}`)
+    for (const { layer, attention, denseMlp, experts, slowest } of trace.layers) {
+      assert.ok(attention > 0 && denseMlp > 0 && experts > 0, `layer ${layer}`)
       assert.deepEqual(slowest, { [peers[layer < 3 ? 0 : 1].peerId]: 5 })
     }
-    assert.ok(trace.layers.slice(1).every(({ beforeMs }) => beforeMs > 0))
+    const inLayers = trace.layers.reduce((sum, { experts }) => sum + experts, 0)
+    assert.ok(Math.abs(inLayers - trace.lap.experts) < 1e-6)
     assert.match(sentences[0], /^6 tokens at [\d.]+ tok\/s/)
     assert.doesNotMatch(JSON.stringify(trace), /One day/)
   })
@@ -124,7 +124,7 @@ function slowTrace (given: Partial<GenerationTrace>): GenerationTrace {
   return {
     format: 1, id: '20260101000000-abcdef', startedAt: '2026-01-01T00:00:00.000Z', model: 'ab'.repeat(32), promptTokens: 3, tokens: 4, finishReason: 'length', tokensPerSecond: 2, firstTokenMs: 500,
     lap, prefillLap: lap, prefillLayers: [], laps: [500, 510, 490].map((ms, i) => ({ atMs: i * 500, ms })),
-    layers: Array.from({ length: 10 }, (_, layer) => ({ layer, laps: 3, beforeMs: 5, exchangeMs: layer === 7 ? 100 : 41, networkMs: 40, queueMs: 0, serviceMs: 1, slowest: { '12D3FARAWAY1': 3 } })),
+    layers: Array.from({ length: 10 }, (_, layer) => ({ layer, turn: 0, attention: 5, send: 0, serialise: 0, denseMlp: 2, network: layer === 7 ? 99 : 40, queue: 0, experts: 1, combine: 0, slowest: { '12D3FARAWAY1': 3 } })),
     peers: [{ ...peer, peerId: '12D3FARAWAY1', latencyMs: 40 }, { ...peer, peerId: '12D3NEARPEER', latencyMs: 2 }] as GenerationTrace['peers'],
     incidents: [{ atMs: 1, type: 'request-failed', layer: 1, peerId: '12D3FARAWAY1', code: 'timeout' }, { atMs: 2, type: 'request-failed', layer: 2, peerId: '12D3FARAWAY1', code: 'peer-gone' }],
     spans: [],

@@ -51,6 +51,20 @@ describe('moeswarm serve, and the page of others', function () {
     assert.doesNotMatch(stderr, /Warning/)
   })
 
+  it('serves metrics of what it generated, and logs objects', async () => {
+    const args = [CLI, 'serve', '--json', '--model', await demoBundle('q8'), '--local-layers', 'all', '--threads', '1', '--port', '0', '--metrics', '0', '--log-format', 'json']
+    const { code, stderr } = await during(args, {}, async nextLine => {
+      const { url, metrics } = JSON.parse(await nextLine()) as { url: string, metrics: string }
+      await (await fetch(`${url}/v1/completions`, { method: 'POST', body: JSON.stringify({ prompt: 'One day', max_tokens: 5 }) })).text()
+      const text = await (await fetch(metrics)).text()
+      assert.match(text, /^moeswarm_client_tokens_total 5$/m)
+      assert.match(text, /^moeswarm_client_laps_total [1-4]$/m)
+    })
+    assert.equal(code, 0)
+    const events = stderr.trim().split('\n').map(line => JSON.parse(line) as { level: string, event: string })
+    assert.deepEqual(events.map(({ event }) => event), ['ready', 'metrics', 'request', 'stopping'])
+  })
+
   it('warns when everybody can reach it without a key', async () => {
     const args = [CLI, 'serve', '--json', '--model', await demoBundle('q8'), '--local-layers', 'all', '--threads', '1', '--port', '0', '--host', '0.0.0.0']
     const { stderr } = await during(args, {}, async nextLine => { await nextLine() })

@@ -11,7 +11,7 @@ describe('metrics of a client', function () {
     const client = await SwarmClient.open({ model: await demoBundle('f32'), localLayers: 'all', threads: 1, onLayer: metrics.onLayer, onEvent: metrics.onEvent })
     try {
       metrics.follow(client)
-      for await (const event of client.generate('One day', { maxTokens: 4, sampling: { temperature: 0 } })) metrics.onGenerate(event)
+      for await (const event of client.generate('One day', { maxTokens: 4, sampling: { temperature: 0 }, draft: 'none' })) metrics.onGenerate(event)
     } finally {
       await client.close()
     }
@@ -27,5 +27,20 @@ describe('metrics of a client', function () {
     has(/^moeswarm_client_first_token_seconds_count 1$/m)
     has(/^moeswarm_client_failed_requests_total\{code="timeout"\} 1$/m)
     has(/^moeswarm_client_hedged_requests_total 1$/m)
+  })
+  it('count laps that gave several tokens once', async () => {
+    const metrics = new ClientMetrics()
+    const client = await SwarmClient.open({ model: await demoBundle('f32'), localLayers: 'all', threads: 1 })
+    let laps = 0
+    try {
+      for await (const event of client.generate('One day', { maxTokens: 24, sampling: { temperature: 0 }, draft: 'assistant' })) {
+        metrics.onGenerate(event)
+        if (event.type === 'done') laps = event.generation.speculation.laps
+      }
+    } finally {
+      await client.close()
+    }
+    assert.ok(laps > 0 && laps < 23, String(laps))
+    assert.match(await metrics.text(), new RegExp(`^moeswarm_client_laps_total ${laps}$`, 'm'))
   })
 })

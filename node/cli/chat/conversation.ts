@@ -1,8 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises'
-import type { ChatMessage } from '../../../model-tools/index.js'
-import { runGeneration } from '../../serve/generation-run.js'
-import type { TrafficMonitor } from '../../serve/traffic-monitor.js'
-import type { GenerateInit, SwarmClient } from '../../swarm-client.js'
+import { type ChatMessage, type GenerateInit, runGeneration, type SwarmClient, type TrafficMonitor } from '../../index.js'
 import { UsageError } from '../command.js'
 
 /** What /set sets. Undefined leaves it to the model. */

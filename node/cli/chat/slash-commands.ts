@@ -1,8 +1,7 @@
 import { UsageError } from '../command.js'
 import { lapTable, peerTable } from '../generation-tables.js'
 import { formatMs, type Terminal } from '../terminal.js'
-import type { SwarmClient } from '../../swarm-client.js'
-import type { TrafficMonitor } from '../../serve/traffic-monitor.js'
+import type { SwarmClient, TrafficMonitor } from '../../index.js'
 import type { ChatSettings, Conversation } from './conversation.js'
 
 /** What the commands work on. */
