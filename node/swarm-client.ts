@@ -105,7 +105,6 @@ export class SwarmClient {
       const attention = await AttentionClient.load({
         bundle,
         dispatcher: init.onLayer === undefined ? experts.dispatcher : new ObservedDispatcher(experts.dispatcher, init.onLayer),
-        localLayers: experts.local,
         threads: ownThreads,
         device,
         onProgress: (done, total) => init.onProgress?.('load-layers', done, total),

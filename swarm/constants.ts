@@ -138,6 +138,8 @@ export const DEFAULT_READY_TIMEOUT_MS = 30_000
 export const SRTT_GAIN = 1 / 8
 export const RTT_DEVIATION_GAIN = 1 / 4
 export const RTT_DEVIATION_WEIGHT = 4
+/** Loopback answers sooner than this; a link that only starts on this machine does not. */
+export const SAME_MACHINE_RTT_MS = 2
 /** A peer that has not been measured is expected to be like a near one: it is tried, and measured. */
 export const UNKNOWN_RTT_MS = 20
 /** A failure counts as this much expected time, halving in the time below: the peer comes back when others are worse, or later. */

@@ -52,6 +52,8 @@ export interface ExpertDispatcher {
    * Rejects with SwarmError 'experts-unavailable' naming layer and experts when nobody live holds them.
    */
   dispatch: (batch: ExpertBatch, signal?: AbortSignal) => Promise<DispatchResult>
+  /** Whether cores of this machine compute a layer's experts: then nothing is gained by computing beside them. @default false */
+  sharesCores?: (layer: number) => boolean
 }
 
 /** The compute behind a peer's expert protocol. Implemented in node/host. */

@@ -16,12 +16,10 @@ import { layerWeights, type TensorLookup } from './weights.js'
  * Outputs: `attended` [tokens, H], the stream after attention; `expert_input` [tokens, H]; `expert_ids` [tokens, K] int32;
  * `expert_weights` [tokens, K]; `new_k`, `new_v` [kvHeads, tokens, headDim], to be written into the cache. The cache
  * itself is never an output: onnxruntime-node copies every output.
- *
- * @param withDense - adds what denseMlpGraph computes, where the architecture has it, as the output `branch` [tokens, H]: `dense` is the input of the layer before
  */
-export function attentionGraph (config: ModelConfig, layer: number, tensor: TensorLookup, { withDense = false } = {}): Uint8Array {
+export function attentionGraph (config: ModelConfig, layer: number, tensor: TensorLookup): Uint8Array {
   const g = new GraphBuilder(`layer ${layer} attention`, config.rmsNormEps)
-  const { router, normsValues, dense } = architectureOf(config).layer
+  const { router, normsValues } = architectureOf(config).layer
   const H = config.hiddenSize
   const w = layerWeights(g, layer, tensor)
   const h = layer === 0 ? g.input('hidden', 'f32', ['tokens', H]) : combined(g, config, layer - 1, tensor)
@@ -35,7 +33,6 @@ export function attentionGraph (config: ModelConfig, layer: number, tensor: Tens
   g.output('expert_input', g.rmsNorm(residual, w.vector('pre_expert_norm')), 'f32', ['tokens', H])
   g.output('expert_ids', g.cast(ids, 'i32'), 'i32', ['tokens', config.topK])
   g.output('expert_weights', weights, 'f32', ['tokens', config.topK])
-  if (withDense && dense != null) g.output('branch', dense.mlp(g, w, residual), 'f32', ['tokens', H])
   return g.build()
 }
 

@@ -14,11 +14,6 @@ export interface AttentionClientInit {
   bundle: Bundle
   /** Computes the experts; the client neither knows nor cares where. */
   dispatcher: ExpertDispatcher
-  /**
-   * Layers whose experts this machine computes. Nothing travels meanwhile, so their dense MLP is computed with attention, by all threads, and the
-   * experts have the cores to themselves. @default none
-   */
-  localLayers?: ReadonlySet<number>
   /** Threads of attention, dense MLP and head. */
   threads: number
   /** Of attention, dense MLP and head. @default 'cpu' */
@@ -56,7 +51,7 @@ export interface LapResult {
 interface Layer {
   type: LayerType
   attention: Session
-  /** Only of architectures with an MLP beside the experts, where it is not in the graph of attention. */
+  /** Only of architectures with an MLP beside the experts. */
   denseMlp?: Session
 }
 
@@ -99,12 +94,12 @@ export class AttentionClient {
   }
 
   /** Verifies the client part of the bundle and loads it. @throws ModelError 'hash-mismatch', 'not-found' */
-  static async load ({ bundle, dispatcher, localLayers, threads, device, onProgress, signal }: AttentionClientInit): Promise<AttentionClient> {
+  static async load ({ bundle, dispatcher, threads, device, onProgress, signal }: AttentionClientInit): Promise<AttentionClient> {
     await bundle.verify(bundle.clientFiles(), { signal })
     const { config, dir } = bundle
     const tensor: TensorLookup = name => bundle.tensor(name)
     const opened: Session[] = []
-    const open = async (graph: Uint8Array, threads: number): Promise<Session> => {
+    const open = async (graph: Uint8Array): Promise<Session> => {
       signal?.throwIfAborted()
       const session = await openSession(graph, { dir, threads, device })
       opened.push(session)
@@ -113,13 +108,11 @@ export class AttentionClient {
     try {
       const layers: Layer[] = []
       for (const [i, type] of config.layerTypes.entries()) {
-        const withDense = localLayers?.has(i)
-        const attention = await open(attentionGraph(config, i, tensor, { withDense }), threads)
-        const denseMlp = withDense === true ? undefined : denseMlpGraph(config, i, tensor)
-        layers.push({ type, attention, denseMlp: denseMlp && await open(denseMlp, halfOf(threads)) })
+        const denseMlp = denseMlpGraph(config, i, tensor)
+        layers.push({ type, attention: await open(attentionGraph(config, i, tensor)), denseMlp: denseMlp && await open(denseMlp) })
         onProgress?.(i + 1, config.layerTypes.length)
       }
-      const head = await open(headGraph(config, tensor, bundle.headTensor), threads)
+      const head = await open(headGraph(config, tensor, bundle.headTensor))
       return new AttentionClient(bundle, new Embedding(bundle), layers, head, dispatcher)
     } catch (error) {
       await Promise.all(opened.map(async session => { await session.release() }))
@@ -182,21 +175,26 @@ export class AttentionClient {
       now = performance.now()
       const cached = await cache.inputs(claim, i)
       profile.add(i, 'turn', now)
-      const { out, pending } = await turn(i, async start => {
+      const computeDense = async (attended: Tensor, start: number): Promise<Tensor | undefined> => {
+        const branch = await denseMlp?.run({ residual: attended })
+        profile.add(i, 'denseMlp', start)
+        return branch?.dense
+      }
+      // The dense MLP computes while the request travels, but not beside experts that need the same cores.
+      const denseFirst = lap.dispatcher.sharesCores?.(i) === true
+      const { out, pending, ...first } = await turn(i, async start => {
         const out = await attention.run({ ...carry, ...rope[type], ...cached })
         cache.write(claim, i, { keys: out.new_k.data as Float32Array, values: out.new_v.data as Float32Array })
-        const computed = profile.add(i, 'attention', start)
+        const attended = profile.add(i, 'attention', start)
+        const dense = denseFirst ? await computeDense(out.attended, attended) : undefined
+        const sending = performance.now()
         const pending = lap.dispatcher.dispatch(expertBatch(i, tokens, this.config.topK, out), lap.signal)
-        // The dense MLP computes while the request travels; a failure meanwhile is taken up by the await below.
+        // A failure while the dense MLP computes is taken up by the await below.
         pending.catch(() => {})
-        profile.add(i, 'send', computed)
-        return { out, pending }
+        profile.add(i, 'send', sending)
+        return { out, dense, pending }
       })
-      const dense = denseMlp === undefined ? out.branch : await turn(i, async start => {
-        const branch = await denseMlp.run({ residual: out.attended })
-        profile.add(i, 'denseMlp', start)
-        return branch.dense
-      })
+      const dense = denseFirst || denseMlp === undefined ? first.dense : await turn(i, async start => await computeDense(out.attended, start))
       now = performance.now()
       const { sum, timing } = await pending
       profile.addWait(i, now, timing)
@@ -227,9 +225,6 @@ export class AttentionClient {
     return { sliding: ofType('sliding'), full: ofType('full') }
   }
 }
-
-/** The experts compute beside the dense MLP, on this machine or one where the client shares: more threads than cores would wait for each other. */
-function halfOf (threads: number): number { return Math.max(1, threads >> 1) }
 
 const NO_ROWS: LapResult = { logits: new Float32Array(0), states: new Float32Array(0) }
 

@@ -4,7 +4,7 @@ import type { DispatchTiming } from '../../swarm/index.js'
 export interface LayerTimes {
   /** Waiting for the lap before it in the same sequence, or for other sequences' computing. */
   turn: number
-  /** Attention, norms and router: one graph, and where the experts are of this machine the dense MLP with them. */
+  /** Attention, norms and router: one graph. */
   attention: number
   /** Choosing peers, splitting the batch and handing it to sockets or workers. */
   send: number

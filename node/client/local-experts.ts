@@ -4,6 +4,8 @@ import type { DispatchResult, ExpertBatch, ExpertCompute, ExpertDispatcher } fro
 export class LocalExperts implements ExpertDispatcher {
   constructor (private readonly host: ExpertCompute) {}
 
+  sharesCores (): boolean { return true }
+
   async dispatch (batch: ExpertBatch, signal?: AbortSignal): Promise<DispatchResult> {
     const { sum, queueMicros, serviceMicros } = await this.host.compute(batch, signal)
     return { sum, timing: { encodeMs: 0, networkMs: 0, queueMs: queueMicros / 1000, serviceMs: serviceMicros / 1000, decodeMs: 0, combineMs: 0 } }
@@ -43,6 +45,8 @@ export class SplitDispatcher implements ExpertDispatcher {
     const slowest = local.at > remote.at ? local.timing : remote.timing
     return { sum, timing: { ...slowest, encodeMs: remote.timing.encodeMs, decodeMs: remote.timing.decodeMs, combineMs } }
   }
+
+  sharesCores (layer: number): boolean { return this.localLayers.has(layer) || this.remote.sharesCores?.(layer) === true }
 }
 
 async function ended (result: Promise<DispatchResult>): Promise<DispatchResult & { at: number }> {

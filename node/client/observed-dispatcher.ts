@@ -17,4 +17,6 @@ export class ObservedDispatcher implements ExpertDispatcher {
     result.then(({ timing }) => { this.onLayer({ type: 'answered', layer, tokens, ms: performance.now() - start, timing }) }, () => { /* the caller hears of it */ })
     return result
   }
+
+  sharesCores (layer: number): boolean { return this.inner.sharesCores?.(layer) === true }
 }

@@ -1,3 +1,4 @@
+import { SAME_MACHINE_RTT_MS } from '../constants.js'
 import type { PeerDirectory } from '../directory/directory.js'
 import { SwarmError } from '../errors.js'
 import type { OnSwarmEvent } from '../events.js'
@@ -80,6 +81,12 @@ export class SwarmDispatcher implements ExpertDispatcher {
     }
     const delivery = new Delivery(this.#init, this.#state, signal)
     return delivery.deliver(wholePart(batch), batch.tokens)
+  }
+
+  /** For peers of this machine; a link that only starts on it, such as a proxy's, is told by its round trip. */
+  sharesCores (layer: number): boolean {
+    const sessions = this.#init.sessions.ofLayer(layer)
+    return sessions.length > 0 && sessions.every(({ peer, onLoopback }) => onLoopback && peer.latency.roundTripMs < SAME_MACHINE_RTT_MS)
   }
 
   peerStats (): PeerStats[] {

@@ -9,7 +9,7 @@ import { newStreamTrace, spanId } from '../trace-context.js'
 import { ExpertClient } from './client.js'
 
 export interface ExpertSessionsInit {
-  libp2p: Pick<Libp2p, 'dialProtocol'>
+  libp2p: Pick<Libp2p, 'dialProtocol' | 'getConnections'>
   directory: PeerDirectory
   /** 64 hex digits. */
   modelId: string
@@ -26,14 +26,19 @@ export interface ExpertSessionsInit {
 export interface Session {
   readonly peer: LivePeer
   readonly client: ExpertClient
+  /** Whether the peer is reached over the loopback interface. */
+  readonly onLoopback: boolean
 }
 
 interface Slot {
   client: ExpertClient | undefined
+  onLoopback: boolean
   failures: number
   opening: boolean
   timer: NodeJS.Timeout | undefined
 }
+
+const LOOPBACK = /^\/ip4\/127\.|^\/ip6\/::1\//
 
 /**
  * Keeps one expert stream open to each live peer of the directory, so that a request never waits for a handshake. A stream that
@@ -55,8 +60,8 @@ export class ExpertSessions extends EventEmitter<{ change: [] }> {
   ofLayer (layer: number): Session[] {
     const sessions: Session[] = []
     for (const peer of this.#init.directory.live) {
-      const client = this.#slots.get(peer.peerId)?.client
-      if (client != null && !client.closed && peer.hosted.layer(layer) != null) sessions.push({ peer, client })
+      const slot = this.#slots.get(peer.peerId)
+      if (slot?.client != null && !slot.client.closed && peer.hosted.layer(layer) != null) sessions.push({ peer, client: slot.client, onLoopback: slot.onLoopback })
     }
     return sessions
   }
@@ -100,7 +105,7 @@ export class ExpertSessions extends EventEmitter<{ change: [] }> {
     }
     for (const peer of live.values()) {
       if (this.#slots.has(peer.peerId)) continue
-      const slot: Slot = { client: undefined, failures: 0, opening: false, timer: undefined }
+      const slot: Slot = { client: undefined, onLoopback: false, failures: 0, opening: false, timer: undefined }
       this.#slots.set(peer.peerId, slot)
       void this.#open(peer, slot)
     }
@@ -130,6 +135,7 @@ export class ExpertSessions extends EventEmitter<{ change: [] }> {
         return
       }
       slot.client = client
+      slot.onLoopback = libp2p.getConnections(peer.id).some(({ remoteAddr }) => LOOPBACK.test(remoteAddr.toString()))
       slot.failures = 0
       onEvent({ type: 'session-open', peerId: peer.peerId })
       this.emit('change')

@@ -20,7 +20,7 @@ describe('the attention client, all local, f32', function () {
     const bundle = await Bundle.open(await demoBundle('f32'))
     host = await ExpertHost.load({ bundle, blocks: bundle.blocks, threads: 2 })
     recorder = new Recorder(new LocalExperts(host))
-    client = await AttentionClient.load({ bundle, dispatcher: recorder, localLayers: new Set([0, 2, 5]), threads: 1 })
+    client = await AttentionClient.load({ bundle, dispatcher: recorder, threads: 1 })
   })
 
   after(async () => {

@@ -4,7 +4,7 @@ import type { ExpertBatch } from '../../../swarm/interface.js'
 import { batchOf } from '../fixtures/batches.js'
 import { expectedSum, FakeCompute } from '../fixtures/fake-compute.js'
 import { Gate } from '../fixtures/gate.js'
-import { MODEL, slice, TestSwarm } from '../fixtures/swarms.js'
+import { LAYERS, MODEL, slice, TestSwarm } from '../fixtures/swarms.js'
 
 const BATCH = batchOf(1, MODEL.hiddenSize, [[0, 7], [], [3, 4, 5]])
 
@@ -32,6 +32,16 @@ describe('dispatching to a swarm', () => {
     const stats = dispatcher.peerStats()
     assert.ok(stats.length >= 2)
     assert.ok(stats.every(({ layers, failures, latencyMs }) => layers.join() === '1' && failures === 0 && latencyMs > 0))
+  })
+
+  it('knows that peers of this machine share its cores, once they have answered as fast', async function () {
+    this.timeout(30_000)
+    await swarm.peer(slice(0, 8), new FakeCompute())
+    const { dispatcher, ready } = await swarm.connect()
+    assert.equal(dispatcher.sharesCores(1), false, 'nobody is there yet')
+    await ready()
+    while (!dispatcher.sharesCores(1)) await dispatcher.dispatch(BATCH)
+    assert.equal(dispatcher.sharesCores(LAYERS), false, 'a layer that nobody holds')
   })
 
   it('sends a batch to one peer when one has all of it', async () => {
