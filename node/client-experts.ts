@@ -158,7 +158,7 @@ async function fetchMissing (bundle: Bundle, blocks: BlockEntry[], host: SwarmHo
 }
 
 async function localExperts (bundle: Bundle, blocks: BlockEntry[], init: SwarmClientInit, threads: number, closers: Closers): Promise<LocalExperts> {
-  const host = await ExpertHost.load({ bundle, blocks, threads, onProgress: (done, total) => init.onProgress?.('verify-experts', done, total), signal: init.signal })
+  const host = await ExpertHost.load({ bundle, blocks, threads, inOwnThread: true, onProgress: (done, total) => init.onProgress?.('verify-experts', done, total), signal: init.signal })
   closers.add(async () => { await host.stop() })
   return new LocalExperts(host)
 }

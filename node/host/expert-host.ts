@@ -9,6 +9,7 @@ import type { HostedExpert } from './compute-messages.js'
 import { ComputeThread } from './compute-thread.js'
 import { SCRATCH_FILE } from './expert-session.js'
 import { availableMemory, expertHostBytes, hostBaseBytes } from './memory.js'
+import { OwnThread } from './own-thread.js'
 
 export { expertHostBytes, hostBaseBytes, residentMemory, type ResidentMemory } from './memory.js'
 
@@ -35,6 +36,11 @@ export interface ExpertHostInit {
   blocks: BlockEntry[]
   /** Compute workers. @default all cores */
   threads?: number
+  /**
+   * Whether the calling thread is one of them. Right for a client, which has nothing else to do while its experts compute, and one thread less to be
+   * scheduled; wrong for a peer, whose own thread serves the network. @default false
+   */
+  inOwnThread?: boolean
   /** Bytes that hosted experts may take, by `expertHostBytes`. @default what the system has available */
   memoryLimit?: number
   /** Called after each block file whose digest was verified. */
@@ -47,8 +53,8 @@ export interface ExpertHostInit {
 }
 
 /**
- * Computes the experts of some blocks in worker threads, one session an expert, each expert on one worker: expert e of
- * every layer on worker e modulo workers. The split depends on nothing but the number of workers, so equal batches give
+ * Computes the experts of some blocks in threads, one session an expert, each expert on one thread: expert e of
+ * every layer on thread e modulo threads. The split depends on nothing but the number of threads, so equal batches give
  * equal bits.
  */
 export class ExpertHost implements ExpertCompute {
@@ -63,7 +69,7 @@ export class ExpertHost implements ExpertCompute {
 
   private constructor (
     private readonly bundle: Bundle,
-    private readonly threads: ComputeThread[],
+    private readonly threads: Array<ComputeThread | OwnThread>,
     private readonly memoryLimit: number | undefined
   ) {}
 
@@ -71,10 +77,12 @@ export class ExpertHost implements ExpertCompute {
    * Verifies the blocks' files, then loads them.
    * @throws ModelError 'no-memory' before anything is loaded; 'hash-mismatch', 'not-found'
    */
-  static async load ({ bundle, blocks, threads = availableParallelism(), memoryLimit, onProgress, onLoad, onFailure = () => {}, signal }: ExpertHostInit): Promise<ExpertHost> {
+  static async load ({ bundle, blocks, threads = availableParallelism(), inOwnThread = false, memoryLimit, onProgress, onLoad, onFailure = () => {}, signal }: ExpertHostInit): Promise<ExpertHost> {
     requireMemory(bundle, [], blocks, { starting: threads, limit: memoryLimit })
     await removeStaleScratch(bundle.dir)
-    const host = new ExpertHost(bundle, Array.from({ length: threads }, () => new ComputeThread({ dir: bundle.dir }, onFailure)), memoryLimit)
+    const workers = Array.from({ length: inOwnThread ? threads - 1 : threads }, () => new ComputeThread({ dir: bundle.dir }, onFailure))
+    // The last one: the workers have their parts before this thread begins with its own.
+    const host = new ExpertHost(bundle, inOwnThread ? [...workers, new OwnThread(bundle)] : workers, memoryLimit)
     try {
       await host.add(blocks, {
         signal,
@@ -182,7 +190,7 @@ export class ExpertHost implements ExpertCompute {
   }
 
   /** One at a time on each worker, all workers at once; settles when every worker has ended its own. */
-  async #spread<T extends { worker: number }> (tasks: T[], perform: (thread: ComputeThread, task: T) => Promise<void>): Promise<void> {
+  async #spread<T extends { worker: number }> (tasks: T[], perform: (thread: ComputeThread | OwnThread, task: T) => Promise<void>): Promise<void> {
     let failed = false
     const ended = await Promise.allSettled(this.threads.map(async (thread, index) => {
       for (const task of tasks) {

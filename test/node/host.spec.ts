@@ -113,6 +113,17 @@ describe('ExpertHost', function () {
     })
   }
 
+  it('gives the same bits with the calling thread among its threads, and lets go of its experts', async () => {
+    const bundle = await synthetic('q8')
+    const batch = batchOf(bundle, 1, EXPERTS)
+    const workers = await load({ bundle, blocks: bundle.blocks })
+    const own = await load({ bundle, blocks: bundle.blocks, inOwnThread: true })
+    const [expected, ...sums] = await Promise.all([workers.compute(batch), own.compute(batch), own.compute(batch), own.compute(batch)])
+    for (const { sum } of sums) assert.deepEqual(sum, expected.sum)
+    await own.stop()
+    await assert.rejects(own.compute(batch), error => isSwarmError(error, 'aborted'))
+  })
+
   it('says before it loads that memory is not enough', async () => {
     const bundle = await synthetic('q4')
     const bytes = expertHostBytes(bundle, bundle.blocks)
