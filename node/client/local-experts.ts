@@ -33,6 +33,8 @@ export class SplitDispatcher implements ExpertDispatcher {
     return this.both(batch, held, signal)
   }
 
+  sharesCores (layer: number): boolean { return this.held.get(layer)?.every(held => held === 1) === true || this.remote.sharesCores?.(layer) === true }
+
   private async both (batch: ExpertBatch, held: Uint8Array, signal?: AbortSignal): Promise<DispatchResult> {
     // The request first: it is on its way when this process computes.
     const [remote, local] = await Promise.all([
@@ -45,8 +47,6 @@ export class SplitDispatcher implements ExpertDispatcher {
     const slowest = local.at > remote.at ? local.timing : remote.timing
     return { sum, timing: { ...slowest, encodeMs: remote.timing.encodeMs, decodeMs: remote.timing.decodeMs, combineMs } }
   }
-
-  sharesCores (layer: number): boolean { return this.localLayers.has(layer) || this.remote.sharesCores?.(layer) === true }
 }
 
 async function ended (result: Promise<DispatchResult>): Promise<DispatchResult & { at: number }> {
