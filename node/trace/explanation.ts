@@ -16,7 +16,7 @@ export function explain (trace: GenerationTrace): string[] {
 function overview ({ promptTokens, tokens, tokensPerSecond, firstTokenMs, lap, prefillLap, finishReason }: GenerationTrace): string[] {
   const prefill = `The first token came after ${ms(firstTokenMs)}: a prompt of ${promptTokens} tokens in ${Math.max(1, Math.round(firstTokenMs / Math.max(prefillLap.total, 1e-9)))} passes of ${ms(prefillLap.total)}.`
   if (tokens < 2) return [`${tokens} token was generated (${finishReason}), so there is no decoding to explain.`, prefill]
-  return [`${tokens} tokens at ${tokensPerSecond.toFixed(1)} tok/s, a token in ${ms(lap.total)} (${finishReason}).`, prefill]
+  return [`${tokens} tokens at ${tokensPerSecond.toFixed(1)} tok/s, ${ms(lap.total)} a pass through the layers (${finishReason}).`, prefill]
 }
 
 interface Cause { share: number, text: string }
@@ -27,7 +27,7 @@ function causes (trace: GenerationTrace): Cause[] {
   const asked = layers.filter(({ slowest }) => Object.keys(slowest).length > 0)
   const local = lap.attention + lap.denseMlp + lap.head + lap.embedding
   const found: Array<Cause | undefined> = [
-    cause(lap, lap.network, share => `${share} of a token's time was travel to the peers and back. ${travel(trace, asked)}`),
+    cause(lap, lap.network, share => `${share} of a pass's time was travel to the peers and back. ${travel(trace, asked)}`),
     cause(lap, lap.queue, share => `${share} was waiting for a free worker at the peers. ${queue(trace)}`),
     cause(lap, lap.experts, share => asked.length === 0
       ? `${share} was computing experts on this machine. Peers that hold some of the layers would share that work.`
@@ -80,7 +80,7 @@ function outliers ({ layers, laps }: GenerationTrace): string[] {
   }
   const usualLap = median(laps.map(lap => lap.ms))
   const worst = laps.reduce((a, b) => b.ms > a.ms ? b : a, { atMs: 0, ms: 0 })
-  if (laps.length > 3 && worst.ms > OUTLIER * usualLap) said.push(`The slowest token took ${ms(worst.ms)}, ${(worst.ms / usualLap).toFixed(1)} times the median of ${ms(usualLap)}, ${(worst.atMs / 1000).toFixed(1)} s after the start.`)
+  if (laps.length > 3 && worst.ms > OUTLIER * usualLap) said.push(`The slowest pass took ${ms(worst.ms)}, ${(worst.ms / usualLap).toFixed(1)} times the median of ${ms(usualLap)}, ${(worst.atMs / 1000).toFixed(1)} s after the start.`)
   return said
 }
 

@@ -111,7 +111,7 @@ describe('moeswarm explain', function () {
   it('names the peer that is far away, and the one that is nearer', () => {
     const text = explain(slowTrace({})).join('\n')
     assert.match(text, /^4 tokens at 2\.0 tok\/s/)
-    assert.match(text, /80 % \(400\.0 ms of 500\.0 ms\) of a token's time was travel.*Peer …FARAWAY1 was the slowest of those asked in 30 of 30 exchanges, at a round trip of 40\.0 ms x 10 layers.*Peer …NEARPEER is 20\.0 times nearer/)
+    assert.match(text, /80 % \(400\.0 ms of 500\.0 ms\) of a pass's time was travel.*Peer …FARAWAY1 was the slowest of those asked in 30 of 30 exchanges, at a round trip of 40\.0 ms x 10 layers.*Peer …NEARPEER is 20\.0 times nearer/)
     assert.match(text, /Layer 7 stands out.*against 41\.0 ms/)
     assert.match(text, /2 requests failed and went to replicas \(timeout 1, peer-gone 1\), from peer …FARAWAY1/)
   })
