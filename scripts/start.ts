@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { Terminal } from '../node/cli/terminal.js'
-import { demoBundle, shown } from './demo-bundle.js'
+import { demoBundle, ROOT, shown } from './demo-bundle.js'
 import { CLI, type PeerProcess, startPeerProcess } from './peer-process.js'
 
 // npm start: a swarm of three peer processes on this machine, and a story written with it; with --dashboard a web page of it, until Ctrl-C.
@@ -10,6 +11,9 @@ const DEFAULT_PROMPT = 'Once upon a time, there was a little'
 
 /** Each layer is on two of the three peers, so any one of them may vanish. */
 const PEER_LAYERS = ['0-3', '2-5', '0-1,4-5']
+
+/** A demonstration leaves nothing in the user's own state. */
+const STATE = join(ROOT, '.cache', 'state')
 
 const dashboard = process.argv.includes('--dashboard')
 const prompt = process.argv.slice(2).filter(arg => arg !== '--dashboard').join(' ') || DEFAULT_PROMPT
@@ -39,7 +43,7 @@ try {
 }
 
 async function cli ([command, ...args]: string[], bundle: string): Promise<number> {
-  const child = spawn(process.execPath, [CLI, command, '--model', bundle, '--bootstrap', peers[0].addresses[0], ...args], { stdio: 'inherit' })
+  const child = spawn(process.execPath, [CLI, command, '--model', bundle, '--bootstrap', peers[0].addresses[0], ...args], { stdio: 'inherit', env: { ...process.env, XDG_STATE_HOME: STATE } })
   const stop = (): void => { child.kill('SIGTERM') }
   abort.signal.addEventListener('abort', stop)
   if (abort.signal.aborted) stop()

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import * as limits from '../../../swarm/constants.js'
 import { asSwarmError, type SwarmErrorCode } from '../../../swarm/errors.js'
 import { decodeClientFrame, decodePeerFrame, decodeReplyRows, encodeCancel, encodeError, encodeReply, encodeRequest, readFrameId, replyBytes, requestBytes } from '../../../swarm/expert/codec.js'
-import { wholePart } from '../../../swarm/expert/split.js'
 import type { WireDtype } from '../../../swarm/interface.js'
 import { batchOf } from '../fixtures/batches.js'
 import { seeded } from '../fixtures/random.js'
@@ -19,7 +18,7 @@ function unframed (framed: Uint8Array): Uint8Array {
 }
 
 function request (experts = [[0, 15], [], [3]], dtype: WireDtype = 'fp32'): Uint8Array {
-  return unframed(encodeRequest(7, dtype, wholePart(batchOf(2, HIDDEN, experts)), HIDDEN))
+  return unframed(encodeRequest(7, dtype, batchOf(2, HIDDEN, experts), HIDDEN))
 }
 
 function codeOf (decode: () => unknown): SwarmErrorCode | undefined {
