@@ -123,7 +123,7 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
           : Math.min(limits.SEARCH_INTERVAL_MAX_MS, this.#searchIntervalMs * 2)
         this.#searchSoon(this.#searchIntervalMs)
       })
-    }, delayMs)
+    }, delayMs).unref()
   }
 
   async #search (): Promise<void> {
@@ -265,6 +265,6 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
   #probeLater (known: KnownPeer, delayMs: number): void {
     if (this.#stopped.signal.aborted) return
     clearTimeout(known.timer)
-    known.timer = setTimeout(() => { void this.#probe(known) }, delayMs)
+    known.timer = setTimeout(() => { void this.#probe(known) }, delayMs).unref()
   }
 }

@@ -135,7 +135,7 @@ export class ExpertService {
     await this.#state.init.libp2p.handle(constants.EXPERTS_PROTOCOL, (stream, connection) => { this.#accept(stream, connection) }, {
       maxInboundStreams: this.#state.limits.maxExpertStreamsPerConnection
     })
-    this.#sweeper = setInterval(() => { this.#sweep() }, SWEEP_MS)
+    this.#sweeper = setInterval(() => { this.#sweep() }, SWEEP_MS).unref()
   }
 
   /** Refuses new requests with 'busy', waits for those in flight, at most DRAIN_TIMEOUT_MS, and closes all streams. */
