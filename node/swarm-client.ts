@@ -1,12 +1,13 @@
 import { availableParallelism } from 'node:os'
 import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, type RenderOptions, toolCallSyntax, type ToolCallSyntax } from '../model-tools/index.js'
-import type { LayerChoice, LayerCoverage, LivePeer, OnSwarmEvent, PeerStats, WireChoice } from '../swarm/index.js'
+import { isSwarmError, type LayerChoice, type LayerCoverage, type LivePeer, type OnSwarmEvent, type PeerStats, type WireChoice } from '../swarm/index.js'
 import { chooseDevice, type Device } from './device.js'
 import { AttentionClient } from './client/attention-client.js'
 import { Closers } from './closers.js'
 import { generate, type GenerateEvent, type GenerateOptions } from './client/generate.js'
 import type { LapProfile } from './client/lap-profile.js'
-import { kvCacheBytes } from './client/kv-cache.js'
+import { KeptCaches } from './client/kept-caches.js'
+import { type KvCache, kvCacheBytes } from './client/kv-cache.js'
 import { type LayerEvent, ObservedDispatcher } from './client/observed-dispatcher.js'
 import type { SamplingOptions } from './client/sampler.js'
 import { Assistant, DraftPolicy, SelfDrafter, type SpeculationInit } from './client/speculation/index.js'
@@ -44,6 +45,11 @@ export interface SwarmClientInit {
   stateDir?: string
   /** Generations that may run at a time; further ones wait. @default 16, or as many as there is memory for their KV caches */
   maxSequences?: number
+  /**
+   * Whether the KV caches of generations that ended are kept, as many as `maxSequences` leaves, for prompts that begin as they did: only the rest is then computed. Its numbers
+   * differ from those of a prompt computed anew in the last bits, as those of another cut into chunks do. @default true
+   */
+  reusePrefixes?: boolean
   /** Whether the drafter that the bundle may have is loaded, for `draft: 'auto'` and 'assistant'. @default true */
   assistant?: boolean
   /** Threads of attention, dense MLP and head, and compute workers of local experts. @default all cores */
@@ -85,6 +91,7 @@ export class SwarmClient {
     private readonly attention: AttentionClient,
     private readonly experts: ClientExperts,
     private readonly sequences: Sequences,
+    private readonly kept: KeptCaches | undefined,
     private readonly speculation: SpeculationInit,
     private readonly closers: Closers
   ) {}
@@ -117,8 +124,10 @@ export class SwarmClient {
       init.onProgress?.('find-peers', 0, 1)
       await experts.ready()
       init.onProgress?.('find-peers', 1, 1)
+      const sequences = new Sequences(init.maxSequences ?? sequencesThatFit(bundle.config))
+      const kept = init.reusePrefixes === false ? undefined : new KeptCaches(sequences.limit * kvCacheBytes(bundle.config, SEQUENCE_POSITIONS))
       const speculation = { drafters: { assistant, self }, policy: new DraftPolicy() }
-      return new SwarmClient(bundle, await openText(bundle), attention, experts, new Sequences(init.maxSequences ?? sequencesThatFit(bundle.config)), speculation, closers)
+      return new SwarmClient(bundle, await openText(bundle), attention, experts, sequences, kept, speculation, closers)
     } catch (error) {
       await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })
       throw error
@@ -148,14 +157,15 @@ export class SwarmClient {
 
   /**
    * Generates from a text, a conversation or token ids; see `generate` in client/generate.ts. Several may run at a time: they take turns, and more than `maxSequences` wait. Leaving the loop or aborting
-   * the signal ends it; an aborted one rejects with the signal's reason or SwarmError 'aborted'.
+   * the signal ends it; an aborted one rejects with the signal's reason, as `fetch` does.
    * @throws ModelError 'out-of-range', 'unsupported'; SwarmError 'experts-unavailable'
    */
   generate (prompt: string | ChatMessage[] | number[], options: GenerateInit = {}): AsyncGenerator<GenerateEvent, void, void> {
     const { maxTokens = Infinity, sampling, specialTokens = 'skip', ...rest } = options
-    return this.inTurn(options.signal, () => generate(this.attention, this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), this.tokensOf(prompt), {
+    const promptTokens = this.tokensOf(prompt)
+    return this.inTurn(promptTokens, options.signal, cache => generate(this.attention, this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), promptTokens, {
       ...rest, maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
-    }, this.speculation))
+    }, this.speculation, cache))
   }
 
   /** Generations that run, and those that wait for one to end. */
@@ -167,11 +177,21 @@ export class SwarmClient {
   /** Of other layers, the experts that this process computes. */
   get partlyLocal (): ReadonlyArray<{ layer: number, experts: number[] }> { return this.experts.partlyLocal }
 
-  private async * inTurn (signal: AbortSignal | undefined, begin: () => AsyncGenerator<GenerateEvent, void, void>): AsyncGenerator<GenerateEvent, void, void> {
+  private async * inTurn (prompt: number[], signal: AbortSignal | undefined, begin: (cache: KvCache) => AsyncGenerator<GenerateEvent, void, void>): AsyncGenerator<GenerateEvent, void, void> {
     const leave = await this.sequences.enter(signal)
+    const cache = this.kept?.take(prompt) ?? this.attention.newCache()
+    // Running and kept ones together are as many as may run.
+    this.kept?.shrink(this.sequences.limit - this.sequences.load.running)
+    const tokens = [...prompt]
     try {
-      yield * begin()
+      for await (const event of begin(cache)) {
+        if (event.type === 'token') tokens.push(event.id)
+        yield event
+      }
+    } catch (error) {
+      throw signal?.aborted === true && isSwarmError(error, 'aborted') ? signal.reason : error
     } finally {
+      this.kept?.put(tokens, cache)
       leave()
     }
   }

@@ -25,6 +25,8 @@ export type FinishReason = 'stop' | 'length' | 'context'
 
 export interface Generation {
   promptTokens: number[]
+  /** Of these, the first ones, which were in a kept cache and not computed again. */
+  cachedTokens: number
   /** Generated ids, a stop token included. */
   tokens: number[]
   text: string
@@ -53,9 +55,10 @@ export type GenerateEvent =
  * Prefills the prompt in chunks, then decodes laps of the newest token and a draft, each of which gives one token or more. Ends after a 'done' event.
  * @throws ModelError 'out-of-range' for an empty prompt, one longer than the context, or an id outside the vocabulary; 'unsupported' for a drafter that is
  * not there
+ * @param cache - holds the first tokens of the prompt, not all, or none
  */
 export async function * generate (
-  client: AttentionClient, stream: TextStream, promptTokens: number[], options: GenerateOptions, speculation: SpeculationInit = { drafters: {}, policy: new DraftPolicy() }
+  client: AttentionClient, stream: TextStream, promptTokens: number[], options: GenerateOptions, speculation: SpeculationInit = { drafters: {}, policy: new DraftPolicy() }, cache = client.newCache()
 ): AsyncGenerator<GenerateEvent, void, void> {
   const { maxPositions, eosTokenIds, vocabSize, hiddenSize } = client.config
   const { maxTokens, signal } = options
@@ -67,7 +70,7 @@ export async function * generate (
   const stops = new StopStrings(options.stop ?? [])
   const sampler = new Sampler(options.sampling)
   const speculator = new Speculator(speculation, vocabSize, options)
-  const cache = client.newCache()
+  const cachedTokens = cache.length
   const prefilling = new LapProfile()
   const decode = new LapProfile()
   const start = performance.now()
@@ -117,6 +120,7 @@ export async function * generate (
     type: 'done',
     generation: {
       promptTokens,
+      cachedTokens,
       tokens,
       text: text + rest,
       finishReason,

@@ -40,6 +40,9 @@ export class KvCache {
   /** Committed positions. */
   get length (): number { return this.committed }
 
+  /** Memory of all layers as they are now. */
+  get bytes (): number { return this.layers.reduce((sum, { bytes }) => sum + bytes, 0) }
+
   layer (index: number): LayerCache { return this.layers[index] }
 
   /**
@@ -98,6 +101,11 @@ export class KvCache {
       failed.fail(reason)
     }
     this.inFlight.at(-1)?.follow(undefined)
+  }
+
+  /** Whether `truncate` to `length` would be possible now. */
+  canTruncate (length: number): boolean {
+    return this.inFlight.length === 0 && length >= 0 && length <= this.committed && (this.written <= this.limit.sliding || this.written - length <= RING_SLACK)
   }
 
   /** Forgets the positions from `length` on. @throws RangeError when a ring no longer holds what the window needs, or laps are in flight */

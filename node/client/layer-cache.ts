@@ -23,6 +23,9 @@ export class LayerCache {
   /** Positions that there is room for. */
   get capacity (): number { return this.slots }
 
+  /** Memory of keys and values. */
+  get bytes (): number { return this.keys.byteLength + this.values.byteLength }
+
   /** The tensors of before stay as they are: a run that was given them reads what it would have read. */
   grow (capacity: number): void {
     const wider = (old: Float32Array): Float32Array => {

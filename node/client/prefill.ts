@@ -38,12 +38,13 @@ export function prefillChunks (tokens: number[]): number[][] {
 }
 
 /**
- * Reads a prompt into the cache, with an event after each chunk in their order; returns what the lap of the last one gave. Whenever there
+ * Reads into the cache what it does not hold of a prompt, with an event after each chunk in their order; returns what the lap of the last one gave. Whenever there
  * is nothing to compute, because all wait for the network, the next chunk sets out. So as many are under way as hide the round
  * trips, 1 + round trip / compute of a chunk, and no more. When it throws or is left, no lap is in flight any more.
  */
 export async function * prefill (client: AttentionClient, cache: KvCache, tokens: number[], { profile, signal }: PrefillOptions): AsyncGenerator<PrefillEvent, LapResult, void> {
-  const chunks = prefillChunks(tokens)
+  const cached = cache.length
+  const chunks = prefillChunks(tokens.slice(cached))
   const left = new AbortController()
   const either = signal === undefined ? left.signal : AbortSignal.any([signal, left.signal])
   const laps: Array<Promise<LapResult>> = []
@@ -58,7 +59,7 @@ export async function * prefill (client: AttentionClient, cache: KvCache, tokens
     laps.push(lap)
   }
   try {
-    let done = 0
+    let done = cached
     for (const [i, chunk] of chunks.entries()) {
       await laps[i]
       done += chunk.length

@@ -1,18 +1,16 @@
-import { SwarmError } from '../../swarm/index.js'
-
 /** How many sequences may be under way, since each holds a KV cache; further ones wait, first come first. */
 export class Sequences {
   private running = 0
   private readonly queue: Array<() => void> = []
 
-  constructor (private readonly limit: number) {}
+  constructor (readonly limit: number) {}
 
   /** Sequences under way, and those that wait for one to end. */
   get load (): { running: number, waiting: number } {
     return { running: this.running, waiting: this.queue.length }
   }
 
-  /** Waits for a place and returns what frees it; calling that again does nothing. @throws the signal's reason; SwarmError 'aborted' */
+  /** Waits for a place and returns what frees it; calling that again does nothing. @throws the signal's reason */
   async enter (signal?: AbortSignal): Promise<() => void> {
     signal?.throwIfAborted()
     if (this.running >= this.limit) await this.wait(signal)
@@ -36,7 +34,7 @@ export class Sequences {
       }
       const abort = (): void => {
         this.queue.splice(this.queue.indexOf(begin), 1)
-        reject(new SwarmError('aborted', 'The generation was cancelled while it waited for others to end.', {}, { cause: signal?.reason }))
+        reject(signal?.reason as Error)
       }
       signal?.addEventListener('abort', abort, { once: true })
       this.queue.push(begin)

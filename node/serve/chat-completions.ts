@@ -44,7 +44,7 @@ export async function chatCompletions (context: ApiContext, { body, response, si
     }
   }), signal)
 
-  const used = usage(prompt.length, answers.reduce((all, { generation }) => all + generation.tokens.length, 0))
+  const used = usage(answers.map(({ generation }) => generation), n)
   if (stream !== undefined) return await stream.end(used)
   sendJson(response, 200, {
     ...head,

@@ -61,7 +61,7 @@ export async function completions (context: ApiContext, { body, response, signal
     }
   }), signal)
 
-  const used = usage(prompts.reduce((all, { ids }) => all + ids.length, 0), results.reduce((all, { answer }) => all + answer.generation.tokens.length, 0))
+  const used = usage(results.map(({ answer }) => answer.generation), n)
   if (events === undefined) return sendJson(response, 200, { ...head, choices: results.map(({ echo, answer }, index) => wholeChoice(context, request, index, echo, answer)), usage: used })
   if (withUsage) await events.send({ ...head, choices: [], usage: used })
   await events.send('[DONE]')

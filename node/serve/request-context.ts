@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import type { GenerateEvent } from '../client/generate.js'
+import type { GenerateEvent, Generation } from '../client/generate.js'
 import type { GenerateInit, SwarmClient } from '../swarm-client.js'
 import type { Admission } from './admission.js'
 import type { ModelNames } from './model-names.js'
@@ -42,10 +42,22 @@ export function generateOptions (request: CommonRequest, maxTokens: number | und
   }
 }
 
-export interface Usage { prompt_tokens: number, completion_tokens: number, total_tokens: number }
+export interface Usage {
+  prompt_tokens: number
+  completion_tokens: number
+  total_tokens: number
+  /** Of the prompt's tokens, those that an earlier request's cache held. */
+  prompt_tokens_details: { cached_tokens: number }
+}
 
-export function usage (promptTokens: number, completionTokens: number): Usage {
-  return { prompt_tokens: promptTokens, completion_tokens: completionTokens, total_tokens: promptTokens + completionTokens }
+/** Of the answers to one prompt each; `n` answers to the same prompt count it once. */
+export function usage (generations: readonly Generation[], n: number): Usage {
+  const sum = (numbers: number[]): number => numbers.reduce((all, each) => all + each, 0)
+  const firsts = generations.filter((_, index) => index % n === 0)
+  const promptTokens = sum(firsts.map(generation => generation.promptTokens.length))
+  const completionTokens = sum(generations.map(({ tokens }) => tokens.length))
+  const cachedTokens = sum(firsts.map(({ cachedTokens }) => cachedTokens))
+  return { prompt_tokens: promptTokens, completion_tokens: completionTokens, total_tokens: promptTokens + completionTokens, prompt_tokens_details: { cached_tokens: cachedTokens } }
 }
 
 export function sendJson (response: ServerResponse, status: number, body: object, headers: Record<string, string> = {}): void {

@@ -31,7 +31,7 @@ export async function runClientProcess (job: ClientJob, signal?: AbortSignal): P
 
 async function measure ({ client: init, work: { tokens, repeats, prefill } }: ClientJob): Promise<Measurement> {
   const started = performance.now()
-  const client = await SwarmClient.open(init)
+  const client = await SwarmClient.open({ ...init, reusePrefixes: false })
   const loadSeconds = (performance.now() - started) / 1000
   try {
     const prompt = client.encode(PROMPT)

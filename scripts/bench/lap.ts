@@ -22,9 +22,9 @@ try {
     peers.push(await startPeerProcess(['--model', model, '--layers', layers, '--threads', '1', ...peers.slice(0, 1).flatMap(peer => ['--bootstrap', peer.addresses[0]])]))
   }
   const bootstrap = [peers[0].addresses[0]]
-  clients['all local'] = await SwarmClient.open({ model, localLayers: 'all' })
-  clients['three peers, fp16'] = await SwarmClient.open({ model, bootstrap, wire: 'fp16' })
-  clients['three peers, fp32'] = await SwarmClient.open({ model, bootstrap, wire: 'fp32' })
+  clients['all local'] = await SwarmClient.open({ model, localLayers: 'all', reusePrefixes: false })
+  clients['three peers, fp16'] = await SwarmClient.open({ model, bootstrap, wire: 'fp16', reusePrefixes: false })
+  clients['three peers, fp32'] = await SwarmClient.open({ model, bootstrap, wire: 'fp32', reusePrefixes: false })
   const laps: Record<string, LapTimes[]> = {}
   for (let round = 0; round <= ROUNDS; round++) { // the first round warms up
     for (const [name, client] of Object.entries(clients)) {

@@ -30,8 +30,8 @@ export interface WanClients {
 export async function openClients (model: string, bootstrap: string[], layers: number): Promise<WanClients> {
   const localLayers = Array.from({ length: layers }, (_, layer) => layer).filter(layer => layer % 2 === 0)
   return {
-    remote: await SwarmClient.open({ model, bootstrap, wire: 'fp16' }),
-    half: await SwarmClient.open({ model, bootstrap, wire: 'fp16', localLayers })
+    remote: await SwarmClient.open({ model, bootstrap, wire: 'fp16', reusePrefixes: false }),
+    half: await SwarmClient.open({ model, bootstrap, wire: 'fp16', localLayers, reusePrefixes: false })
   }
 }
 

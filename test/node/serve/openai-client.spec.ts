@@ -38,7 +38,9 @@ describe('serve, asked by the openai client', function () {
     // The bundle is quantised: the beginning is the reference's.
     assert.equal(choices[0].text.slice(0, 12), expected.slice(0, 12))
     assert.equal(choices[0].finish_reason, 'length')
-    assert.deepEqual(usage, { prompt_tokens: ids.length, completion_tokens: 20, total_tokens: ids.length + 20 })
+    const { prompt_tokens_details: details, ...counted } = usage!
+    assert.deepEqual(counted, { prompt_tokens: ids.length, completion_tokens: 20, total_tokens: ids.length + 20 })
+    assert.ok(details!.cached_tokens! < ids.length)
   })
 
   it('streams what it answers at once, ending with the usage', async () => {
@@ -57,7 +59,8 @@ describe('serve, asked by the openai client', function () {
     assert.equal(chunks[0].choices[0].delta.role, 'assistant')
     assert.equal(text, whole.choices[0].message.content)
     assert.equal(finish, whole.choices[0].finish_reason)
-    assert.deepEqual(chunks.at(-1)!.usage, whole.usage)
+    const cached = { cached_tokens: whole.usage!.prompt_tokens - 1 }
+    assert.deepEqual(chunks.at(-1)!.usage, { ...whole.usage, prompt_tokens_details: cached }, 'the second time, the prompt is in a cache')
     assert.ok(chunks.slice(0, -1).every(chunk => chunk.usage === null))
     assert.equal(new Set(chunks.map(({ id }) => id)).size, 1)
   })
