@@ -10,7 +10,7 @@ import { KeptCaches } from './client/kept-caches.js'
 import { type KvCache, kvCacheBytes } from './client/kv-cache.js'
 import { type LayerEvent, ObservedDispatcher } from './client/observed-dispatcher.js'
 import type { SamplingOptions } from './client/sampler.js'
-import { Assistant, DraftPolicy, SelfDrafter, type SpeculationInit } from './client/speculation/index.js'
+import { Assistant, DraftPolicy, SelfDrafter, type SpeculationInit, type SpeculationOptions } from './client/speculation/index.js'
 import { Sequences } from './client/sequences.js'
 import { type ClientExperts, openClientExperts } from './client-experts.js'
 import { availableMemory } from './host/memory.js'
@@ -25,7 +25,8 @@ const SEQUENCE_POSITIONS = 4096
 /** Share of the available memory that KV caches may take where nothing else is said. */
 const CACHE_SHARE = 0.5
 
-export interface SwarmClientInit {
+/** `draft` and `draftTokens` are of generations that do not say themselves. */
+export interface SwarmClientInit extends SpeculationOptions {
   /** Bundle directory. */
   model: string
   /** Multiaddrs of hosts in the swarm. Not needed when all layers are local. */
@@ -50,7 +51,7 @@ export interface SwarmClientInit {
    * differ from those of a prompt computed anew in the last bits, as those of another cut into chunks do. @default true
    */
   reusePrefixes?: boolean
-  /** Whether the drafter that the bundle may have is loaded, for `draft: 'auto'` and 'assistant'. @default true */
+  /** Whether the drafter that the bundle may have is loaded, for `draft: 'auto'` and 'assistant'. @default where `draft` is one of these */
   assistant?: boolean
   /** Threads of attention, dense MLP and head, and compute workers of local experts. @default all cores */
   threads?: number
@@ -92,7 +93,7 @@ export class SwarmClient {
     private readonly experts: ClientExperts,
     private readonly sequences: Sequences,
     private readonly kept: KeptCaches | undefined,
-    private readonly speculation: SpeculationInit,
+    private readonly speculation: SpeculationInit & { defaults: SpeculationOptions },
     private readonly closers: Closers
   ) {}
 
@@ -118,7 +119,8 @@ export class SwarmClient {
         signal: init.signal
       })
       closers.add(async () => { await attention.close() })
-      const assistant = init.assistant === false ? undefined : await Assistant.load(bundle, ownThreads)
+      const { draft = 'auto', draftTokens } = init
+      const assistant = init.assistant ?? (draft === 'auto' || draft === 'assistant') ? await Assistant.load(bundle, ownThreads) : undefined
       closers.add(async () => { await assistant?.close() })
       const self = experts.localOnly && new SelfDrafter(attention, experts.localOnly)
       init.onProgress?.('find-peers', 0, 1)
@@ -126,7 +128,7 @@ export class SwarmClient {
       init.onProgress?.('find-peers', 1, 1)
       const sequences = new Sequences(init.maxSequences ?? sequencesThatFit(bundle.config))
       const kept = init.reusePrefixes === false ? undefined : new KeptCaches(sequences.limit * kvCacheBytes(bundle.config, SEQUENCE_POSITIONS))
-      const speculation = { drafters: { assistant, self }, policy: new DraftPolicy() }
+      const speculation = { drafters: { assistant, self }, policy: new DraftPolicy(), defaults: { draft, draftTokens } }
       return new SwarmClient(bundle, await openText(bundle), attention, experts, sequences, kept, speculation, closers)
     } catch (error) {
       await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })
@@ -164,7 +166,7 @@ export class SwarmClient {
     const { maxTokens = Infinity, sampling, specialTokens = 'skip', ...rest } = options
     const promptTokens = this.tokensOf(prompt)
     return this.inTurn(promptTokens, options.signal, cache => generate(this.attention, this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), promptTokens, {
-      ...rest, maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
+      ...this.speculation.defaults, ...defined(rest), maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
     }, this.speculation, cache))
   }
 

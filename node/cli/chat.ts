@@ -31,7 +31,7 @@ export function chatCommand (): Command {
 
 async function run (options: ChatOptions, { terminal, signal }: Run): Promise<void> {
   const monitor = new TrafficMonitor()
-  const client = await openClient(options, { terminal, signal }, { assistant: true, onLayer: monitor.onLayer })
+  const client = await openClient(options, { terminal, signal }, { onLayer: monitor.onLayer })
   try {
     const { temperature, topK, topP, seed, maxTokens } = options
     const conversation = new Conversation(client, monitor, { temperature, topK, topP, seed, maxTokens })

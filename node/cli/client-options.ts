@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { Bundle, type Device, DEVICES, parseRanges, SwarmClient, type SwarmClientInit, type WireChoice } from '../index.js'
+import { Bundle, type Device, DEVICES, DRAFT_CHOICES, type DraftChoice, parseRanges, SwarmClient, type SwarmClientInit, type WireChoice } from '../index.js'
 import { parse, type Run, UsageError } from './command.js'
 import { Log } from './log.js'
 import { stateDirectory } from './state-directory.js'
@@ -16,6 +16,8 @@ export interface ClientOptions extends OutputOptions, SwarmKeyOptions {
   localMemory?: number
   threads?: number
   device: Device
+  draft: DraftChoice
+  draftTokens?: number
 }
 
 export function withClientOptions (command: Command): Command {
@@ -26,11 +28,13 @@ export function withClientOptions (command: Command): Command {
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
     .option('--local-memory <size>', 'memory for further experts, such as 6GiB: what nobody has, then the layers that are slowest to reach, then what is used most', parse.bytes)
     .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1))
-    .addOption(new Option('--device <name>', 'what computes attention, dense MLP and head; the CPU where it cannot').choices(DEVICES).default('cpu')))
+    .addOption(new Option('--device <name>', 'what computes attention, dense MLP and head; the CPU where it cannot').choices(DEVICES).default('cpu'))
+    .addOption(new Option('--draft <who>', 'who proposes tokens, of which the model confirms several in one pass; the text stays the same. lookup: the text itself; assistant: the bundle\'s drafter; self: this machine\'s part of the model; auto: whoever pays').choices(DRAFT_CHOICES).default('auto'))
+    .option('--draft-tokens <n>', 'tokens of every draft (default: as many as pay)', parse.count(1)))
 }
 
 /** Opens the client that the options ask for, with a bar for each step. @throws UsageError without a swarm to ask */
-export async function openClient (options: ClientOptions, { terminal, signal }: Run, more: Pick<SwarmClientInit, 'assistant' | 'onLayer' | 'onEvent' | 'traceId'> = {}, log = Log.plain(terminal)): Promise<SwarmClient> {
+export async function openClient (options: ClientOptions, { terminal, signal }: Run, more: Pick<SwarmClientInit, 'onLayer' | 'onEvent' | 'traceId'> = {}, log = Log.plain(terminal)): Promise<SwarmClient> {
   const bars = {
     'fetch-blocks': terminal.progress('Fetching blocks'),
     'verify-experts': terminal.progress('Verifying blocks'),
@@ -52,6 +56,8 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
     stateDir: stateDirectory(),
     threads: options.threads,
     device: options.device,
+    draft: options.draft,
+    draftTokens: options.draftTokens,
     onDeviceProblem: problem => { log.write('warn', 'device-problem', problem) },
     onProgress: (step, done, total) => { bars[step](done, total) },
     ...more,

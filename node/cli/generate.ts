@@ -1,7 +1,7 @@
 import { text as readAll } from 'node:stream/consumers'
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import {
-  DRAFT_CHOICES, type DraftChoice, formatRanges, type Generation, type GenerationTrace, parseTraceId, type PeerStats, type SpeculationSummary, type SwarmClient, TraceRecorder, TraceStore
+  formatRanges, type Generation, type GenerationTrace, parseTraceId, type PeerStats, type SpeculationSummary, type SwarmClient, TraceRecorder, TraceStore
 } from '../index.js'
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
 import { action, command, parse, UsageError } from './command.js'
@@ -17,8 +17,6 @@ interface GenerateCommandOptions extends ClientOptions {
   topK?: number
   topP?: number
   seed?: number
-  draft: DraftChoice
-  draftTokens?: number
   trace: boolean
   traceparent?: string
 }
@@ -33,8 +31,6 @@ export function generateCommand (): Command {
     .option('--top-k <k>', 'keep the k most likely tokens, 0 keeps all (default: the model\'s)', parse.count(0))
     .option('--top-p <p>', 'keep the most likely tokens of probability p together (default: the model\'s)', parse.number(0, 1, true))
     .option('--seed <s>', 'equal seeds give equal texts (default: by chance)', parse.count(0))
-    .addOption(new Option('--draft <who>', 'who proposes tokens, of which the model confirms several in one pass; the text stays the same. lookup: the text itself; assistant: the bundle\'s drafter; self: this machine\'s part of the model; auto: whoever pays').choices(DRAFT_CHOICES).default('auto'))
-    .option('--draft-tokens <n>', 'tokens of every draft (default: as many as pay)', parse.count(1))
     .option('--traceparent <id>', 'W3C trace id or traceparent that names the requests here and in the logs of peers (default: $TRACEPARENT)', parseTraceparent)
     .option('--no-trace', 'keep no record of times and peers for moeswarm explain')
     .action(action<GenerateCommandOptions>(run))
@@ -45,7 +41,6 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
   const traceId = options.traceparent ?? parseTraceId(process.env.TRACEPARENT ?? '')
   const recorder = options.trace ? new TraceRecorder() : undefined
   const client = await openClient(options, { terminal, signal }, {
-    assistant: options.draft === 'auto' || options.draft === 'assistant',
     onLayer: recorder?.onLayer,
     onEvent: recorder?.onEvent,
     traceId
@@ -56,8 +51,6 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
     const events = client.generate(promptTokens, {
       maxTokens: options.maxTokens,
       sampling: { temperature: options.temperature, topK: options.topK, topP: options.topP, seed: options.seed },
-      draft: options.draft,
-      draftTokens: options.draftTokens,
       signal
     })
     if (options.chat !== true && prompt.ids === undefined) terminal.result(prompt.text)

@@ -44,7 +44,7 @@ async function run (options: ServeOptions, { terminal, signal }: Run): Promise<v
     monitor.onLayer(event)
     metrics.onLayer(event)
   }
-  const client = await openClient(options, { terminal, signal }, { assistant: true, onLayer, onEvent: metrics.onEvent }, log)
+  const client = await openClient(options, { terminal, signal }, { onLayer, onEvent: metrics.onEvent }, log)
   let scraped: MetricsServer | undefined
   try {
     metrics.follow(client)
