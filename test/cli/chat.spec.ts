@@ -34,7 +34,7 @@ describe('moeswarm chat', function () {
   let scratch: string
 
   before(async () => {
-    model = await demoBundle('q8')
+    model = await demoBundle('f32')
     scratch = await mkdtemp(join(tmpdir(), 'moeswarm-chat-test-'))
   })
   after(async () => { await rm(scratch, { recursive: true }) })

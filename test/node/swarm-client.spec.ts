@@ -9,7 +9,7 @@ describe('the library\'s client', function () {
   this.timeout(120_000)
   let client: SwarmClient
 
-  before(async () => { client = await SwarmClient.open({ model: await demoBundle('q8'), localLayers: 'all', threads: 1 }) })
+  before(async () => { client = await SwarmClient.open({ model: await demoBundle('f32'), localLayers: 'all', threads: 1 }) })
   after(async () => { await client.close() })
 
   async function run (options: GenerateInit): Promise<{ events: GenerateEvent[], text: string, generation: Generation }> {

@@ -23,7 +23,7 @@ describe('serve, asked by the openai client', function () {
 
   it('lists the model, and answers to each of its names', async () => {
     const listed = (await openai.models.list()).data
-    assert.match(listed[0].id, /^demo-q8:[0-9a-f]{12}$/)
+    assert.match(listed[0].id, /^demo-f32:[0-9a-f]{12}$/)
     for (const { id } of listed) {
       assert.equal((await openai.models.retrieve(id)).id, id)
       const { model: answered } = await openai.completions.create({ model: id, prompt: 'One day', max_tokens: 1 })
@@ -35,8 +35,7 @@ describe('serve, asked by the openai client', function () {
   it('completes a prompt as the reference does, with usage', async () => {
     const { text: prompt, greedy_text: expected, ids } = reference.prompts.find(({ chat }) => !chat)!
     const { choices, usage } = await openai.completions.create({ model, prompt, max_tokens: 20, temperature: 0 })
-    // The bundle is quantised: the beginning is the reference's.
-    assert.equal(choices[0].text.slice(0, 12), expected.slice(0, 12))
+    assert.ok(choices[0].text.length > 20 && expected.startsWith(choices[0].text), choices[0].text)
     assert.equal(choices[0].finish_reason, 'length')
     const { prompt_tokens_details: details, ...counted } = usage!
     assert.deepEqual(counted, { prompt_tokens: ids.length, completion_tokens: 20, total_tokens: ids.length + 20 })

@@ -138,7 +138,7 @@ describe('the web page', function () {
 
   it('of a peer shows the swarm and what the peer computes, without a chat', async () => {
     const monitor = new TrafficMonitor()
-    const peer = await SwarmPeer.start({ model: await demoBundle('q8'), threads: 1, layers: '0', bootstrap: [swarm.peers[0].addresses[0]], onLayer: monitor.onLayer })
+    const peer = await SwarmPeer.start({ model: await demoBundle('f32'), threads: 1, layers: '0', bootstrap: [swarm.peers[0].addresses[0]], onLayer: monitor.onLayer })
     const dashboard = await Dashboard.start({ peer, monitor, port: 0 })
     try {
       const page = await open(dashboard.url)
