@@ -133,10 +133,12 @@ export function mostLikely (logits: Float32Array, k: number): Uint32Array {
   }
   for (let i = 0; i < k; i++) heap[i] = i
   for (let i = k >> 1; i >= 0; i--) sink(i)
+  let least = logits[heap[0]]
   for (let id = k; id < logits.length; id++) {
-    if (before(id, heap[0])) {
+    if (logits[id] > least) { // of equals the lower id stays
       heap[0] = id
       sink(0)
+      least = logits[heap[0]]
     }
   }
   return heap.sort((a, b) => before(a, b) ? -1 : 1)

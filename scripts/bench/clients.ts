@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { AttentionClient } from '../../node/client/attention-client.js'
 import { LocalExperts } from '../../node/client/local-experts.js'
+import { argmax } from '../../node/client/sampler.js'
 import { Terminal, table } from '../../node/cli/terminal.js'
 import { ExpertHost } from '../../node/host/expert-host.js'
 import { type Bundle, formatBytes } from '../../model-tools/index.js'
@@ -125,10 +126,4 @@ async function replay (dispatchers: ExpertDispatcher[], recordings: Recording[])
     counted ??= { answered, ms: performance.now() - start }
   }))
   return counted!.answered / counted!.ms * 1000
-}
-
-function argmax (logits: Float32Array): number {
-  let best = 0
-  for (let i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i
-  return best
 }

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
+import { freePort } from '../peer-process.js'
 import type { Measurement, Work } from './decode-measurement.js'
 import type { LlamaCpp } from './llama-cpp.js'
 import { watchMemory } from './process-memory.js'
@@ -72,15 +73,6 @@ export async function runLlamaRpc (programs: LlamaCpp, model: string, work: Work
     server.kill()
     await ended.catch(() => undefined)
   }
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 const LISTEN_TRIES = 100
