@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { type AddressInfo, createServer } from 'node:net'
 import { createInterface, type Interface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { ROOT } from './demo-bundle.js'
 import type { Endpoint, ProxyProcess } from './wan-proxy/index.js'
 
@@ -21,20 +22,28 @@ export interface PeerProcess {
 }
 
 /** Starts `moeswarm peer` as a process of its own and waits until it is announced, at most `readyMs`. */
-export async function startPeerProcess (args: string[], { readyMs = READY_TIMEOUT_MS }: { readyMs?: number } = {}): Promise<PeerProcess> {
-  const child = spawn(process.execPath, [CLI, 'peer', '--json', ...args], { stdio: ['ignore', 'pipe', 'pipe'], detached: false })
+export async function startPeerProcess (args: string[], options: { readyMs?: number } = {}): Promise<PeerProcess> {
+  return await ready(spawn(process.execPath, [CLI, 'peer', '--json', ...args], { stdio: ['ignore', 'pipe', 'pipe'] }), options)
+}
+
+/** Starts a peer that lies, see lying-peer.ts for its arguments and for what a line on its stdin does. */
+export async function startLyingPeerProcess (args: string[], options: { readyMs?: number } = {}): Promise<PeerProcess> {
+  return await ready(spawn(process.execPath, [join(ROOT, 'dist', 'scripts', 'lying-peer.js'), ...args], { stdio: ['pipe', 'pipe', 'pipe'] }), options)
+}
+
+async function ready (child: ChildProcess & { stdout: Readable, stderr: Readable }, { readyMs = READY_TIMEOUT_MS }: { readyMs?: number }): Promise<PeerProcess> {
   let errors = ''
   child.stderr.on('data', (chunk: Buffer) => { errors = (errors + chunk.toString()).slice(-4000) })
   const exited = once(child, 'exit').then(([code]) => code as number | null)
   const lines = createInterface({ input: child.stdout })
-  const ready = await firstLine(lines, exited, readyMs).catch((error: unknown) => {
+  const first = await firstLine(lines, exited, readyMs).catch((error: unknown) => {
     child.kill('SIGKILL')
     throw new Error(`a peer did not become ready:\n${errors}`, { cause: error })
   })
   return {
-    peerId: ready.peerId,
-    addresses: ready.addresses,
-    blocks: ready.blocks,
+    peerId: first.peerId,
+    addresses: first.addresses,
+    blocks: first.blocks,
     child,
     stop: async (signal = 'SIGTERM') => {
       if (child.exitCode === null && child.signalCode === null) child.kill(signal)
