@@ -1,9 +1,11 @@
 import * as limits from './constants.js'
 import { PeerDirectory } from './directory/directory.js'
 import { checkModelId } from './dht/keys.js'
+import { type AuditOptions, Auditor } from './audit/auditor.js'
+import type { Proof } from './audit/proof.js'
 import { SwarmError } from './errors.js'
 import type { OnSwarmEvent } from './events.js'
-import { SwarmDispatcher, type SwarmDispatcherInit } from './expert/dispatcher.js'
+import { SwarmDispatcher } from './expert/dispatcher.js'
 import { ExpertSessions } from './expert/sessions.js'
 import type { SwarmHost } from './host.js'
 import type { WireChoice } from './interface.js'
@@ -25,8 +27,14 @@ export interface ConnectSwarmInit {
   hedgeShare?: number
   /** A peer that plans pass over is asked something for comparison this often. @default SHADOW_INTERVAL_MS */
   shadowIntervalMs?: number
-  /** See SwarmDispatcherInit. */
-  onTwins?: SwarmDispatcherInit['onTwins']
+  /** Which replies are compared with another peer's; hedged ones are too. @default none */
+  audit?: Omit<AuditOptions, 'localCopy'>
+  /** Computes a part here, where this machine has its experts: says who of two peers is wrong, and helps out when nobody live holds them. */
+  localCopy?: AuditOptions['localCopy']
+  /** Peers that are never asked: those that were caught lying before. */
+  excluded?: Iterable<string>
+  /** A peer was caught lying; nothing more is asked of it. */
+  onLiar?: (proof: Proof) => void
   /** How long a request waits for somebody to hold its experts. @default DEFAULT_PATIENCE_MS */
   patienceMs?: number
   /** @default MANIFEST_INTERVAL_MS */
@@ -76,9 +84,23 @@ export function connectSwarm (init: ConnectSwarmInit): SwarmConnection {
     wire,
     manifestIntervalMs: init.manifestIntervalMs ?? limits.MANIFEST_INTERVAL_MS,
     maxLivePeers: init.maxLivePeers ?? limits.MAX_LIVE_PEERS,
+    excluded: init.excluded,
     onEvent
   })
   const sessions = new ExpertSessions({ libp2p, directory, modelId, hiddenSize, experts, wire, traceId: init.traceId, onEvent })
+  const auditor = init.audit == null || init.audit.share <= 0
+    ? undefined
+    : new Auditor({
+      ...init.audit,
+      localCopy: init.localCopy,
+      modelId,
+      hiddenSize,
+      onEvent,
+      onLiar: proof => {
+        directory.exclude(proof.peerId)
+        init.onLiar?.(proof)
+      }
+    })
   const dispatcher = new SwarmDispatcher({
     directory,
     sessions,
@@ -87,7 +109,8 @@ export function connectSwarm (init: ConnectSwarmInit): SwarmConnection {
     wire: choice,
     hedgeShare: init.hedgeShare ?? limits.HEDGE_SHARE,
     shadowIntervalMs: init.shadowIntervalMs ?? limits.SHADOW_INTERVAL_MS,
-    onTwins: init.onTwins,
+    auditor,
+    localCopy: init.localCopy,
     patienceMs: init.patienceMs ?? limits.DEFAULT_PATIENCE_MS,
     random: init.random ?? Math.random,
     onEvent

@@ -178,6 +178,12 @@ export const SHADOW_RESERVE = 4
 export const WIRE_MIN_GAIN = 0.1
 export const WIRE_MIN_GAIN_MS = 2
 
+// Verification.
+/** Replies to one request that are asked for until two agree. */
+export const AUDIT_MAX_REPLIES = 5
+/** Liars that are remembered; the one caught first is forgotten first. A proof is about a kilobyte. */
+export const MAX_REMEMBERED_LIARS = 256
+
 // Deadlines.
 /** A reply is late after this many times of what was expected, within the bounds: a loaded machine stalls, a dead one is also noticed otherwise. */
 export const DEADLINE_FACTOR = 8

@@ -2,6 +2,8 @@
 export interface SwarmErrorData {
   /** Nobody live holds these experts of the layer, after looking again and waiting. */
   'experts-unavailable': { layer: number, experts: number[] }
+  /** Peers answer the same request differently, nobody can tell who is right, and no reply may be used uncompared. */
+  'replies-disagree': { layer: number, peerIds: string[] }
   /** The swarm does not cover the model: what is missing, per layer. */
   'coverage-incomplete': { missing: Array<{ layer: number, experts: number[] }> }
   /** The peer's queue or a limit is full: try again after this time, or a replica. */

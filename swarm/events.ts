@@ -12,15 +12,18 @@ export type SwarmEvent =
   | { type: 'session-closed', peerId: string, code: SwarmErrorCode }
   | { type: 'request-failed', peerId: string, layer: number, code: SwarmErrorCode }
   | { type: 'request-hedged', peerId: string, toPeerId: string, layer: number }
+  | { type: 'replies-disagree', layer: number, peerIds: string[], deviation: number, tolerance: number }
+  | { type: 'peer-lied', peerId: string, layer: number, deviation: number, tolerance: number }
   | { type: 'request-answered', peerId: string, layer: number, tokens: number, traceId: string, spanId: string, tookMs: number, queueMicros: number, serviceMicros: number }
   | { type: 'request-served', peerId: string, layer: number, tokens: number, traceId: string, spanId: string, queueMicros: number, serviceMicros: number }
   | { type: 'experts-waiting', layer: number, experts: number[] }
+  | { type: 'experts-local', layer: number, experts: number[] }
   | { type: 'request-refused', peerId: string, code: SwarmErrorCode }
   | { type: 'stream-aborted', peerId: string, code: SwarmErrorCode }
   | { type: 'blocks-peer-joined', peerId: string, files: number }
   | { type: 'blocks-peer-left', peerId: string, code: SwarmErrorCode }
   | { type: 'chunk-refused', peerId: string, path: string, chunk: number }
 
-export type PeerLossReason = 'missed-manifests' | 'disconnected' | 'untrusted-manifest' | 'displaced'
+export type PeerLossReason = 'missed-manifests' | 'disconnected' | 'untrusted-manifest' | 'displaced' | 'lied'
 
 export type OnSwarmEvent = (event: SwarmEvent) => void

@@ -43,6 +43,8 @@ export interface DispatchResult {
   /** [tokens, hidden size], summed in an order that does not depend on the order of arrival. */
   sum: Float32Array
   timing: DispatchTiming
+  /** Peers of which a reply went in before it was compared with another's. @default none */
+  unchecked?: readonly string[]
 }
 
 /** Computes the chosen experts of a layer, wherever they are. */

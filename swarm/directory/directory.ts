@@ -26,6 +26,8 @@ export interface PeerDirectoryInit {
   wire: WireDtype
   manifestIntervalMs: number
   maxLivePeers: number
+  /** Peers that are never asked. */
+  excluded?: Iterable<string>
   onEvent: OnSwarmEvent
 }
 
@@ -61,6 +63,7 @@ interface KnownPeer {
 export class PeerDirectory extends EventEmitter<{ change: [] }> {
   readonly #init: PeerDirectoryInit
   readonly #known = new Map<string, KnownPeer>()
+  readonly #excluded: Set<string>
   readonly #stopped = new AbortController()
   #unwatch: (() => void) | undefined
   #searchTimer: NodeJS.Timeout | undefined
@@ -71,6 +74,7 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
   constructor (init: PeerDirectoryInit) {
     super()
     this.#init = init
+    this.#excluded = new Set(init.excluded)
   }
 
   async start (): Promise<void> {
@@ -94,6 +98,16 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
       if (live != null) peers.push(live)
     }
     return peers
+  }
+
+  /** From here on the peer is not asked anything any more. */
+  exclude (peerId: string): void {
+    this.#excluded.add(peerId)
+    const known = this.#known.get(peerId)
+    if (known == null) return
+    clearTimeout(known.timer)
+    this.#known.delete(peerId)
+    if (known.live != null) this.#drop(known, 'lied')
   }
 
   /** Searches at once, for a layer's own key too, and forgets how lately peers failed. Returns when the search has ended. */
@@ -148,6 +162,7 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
 
   #consider (id: PeerId): void {
     const peerId = id.toString()
+    if (this.#excluded.has(peerId)) return
     let known = this.#known.get(peerId)
     if (known == null) {
       if (this.#known.size >= limits.MAX_REMEMBERED_PEERS && !this.#forgetOne()) return
@@ -183,13 +198,17 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
       // The first round trip on a new connection also pays for setting it up, on both machines.
       if (Number.isNaN(known.latency.roundTripMs)) await ping.ping(known.id, { signal })
       known.latency.addRoundTrip(await ping.ping(known.id, { signal }))
-      if (!this.#stopped.signal.aborted) this.#answered(known, manifest)
+      if (this.#wanted(known)) this.#answered(known, manifest)
     } catch (error) {
-      if (!this.#stopped.signal.aborted) this.#missed(known, asSwarmError(error))
+      if (this.#wanted(known)) this.#missed(known, asSwarmError(error))
     } finally {
       known.probing = false
       this.#probes--
     }
+  }
+
+  #wanted (known: KnownPeer): boolean {
+    return !this.#stopped.signal.aborted && !this.#excluded.has(known.id.toString())
   }
 
   /** Throws SwarmError 'wrong-model', 'wrong-wire' or 'malformed'. */

@@ -1,3 +1,4 @@
+import type { AskAnother, AuditedReply } from '../audit/auditor.js'
 import * as limits from '../constants.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
 import type { DispatchTiming, DispatchResult, WireDtype } from '../interface.js'
@@ -6,7 +7,7 @@ import { planLayer } from '../selection/plan.js'
 import { baseWire, wireOf } from '../selection/wire.js'
 import type { PartReply } from './client.js'
 import { replyBytes, requestBytes, type RequestPart } from './codec.js'
-import type { DispatchState, SwarmDispatcherInit, TwinReply } from './dispatcher.js'
+import type { DispatchState, SwarmDispatcherInit } from './dispatcher.js'
 import { type Answer, type Asked, firstAnswer } from './hedge.js'
 import type { Session } from './sessions.js'
 import { chunksOf, combine, partOf, type PartSum } from './split.js'
@@ -17,11 +18,14 @@ interface SentPart extends Asked {
   session: Session
   size: RequestSize
   sentAtMs: number
+  dtype: WireDtype
+  /** The same request with somebody else, to be compared: undefined for most. */
+  audit?: SentPart | 'nobody'
 }
 
 interface ServedPart extends PartSum {
-  reply: PartReply
-  peerId: string
+  /** Absent: computed here. */
+  from?: { reply: PartReply, peerId: string, checked: boolean }
 }
 
 /** A peer that this delivery does not ask again: until a time, and for a broken stream only while the peer has no new one. */
@@ -58,7 +62,11 @@ export class Delivery {
     const sum = combine(served, tokens, this.#init.hiddenSize)
     const timing: DispatchTiming = { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0, combineMs: performance.now() - combiningAt }
     let slowest = -1
-    for (const { reply, peerId } of served) {
+    const unchecked = new Set<string>()
+    for (const { from } of served) {
+      if (from == null) continue
+      const { reply, peerId } = from
+      if (!from.checked) unchecked.add(peerId)
       timing.encodeMs += reply.encodeMs
       timing.decodeMs += reply.decodeMs
       const queueMs = reply.queueMicros / 1_000
@@ -72,7 +80,7 @@ export class Delivery {
         timing.slowestPeer = peerId
       }
     }
-    return { sum, timing }
+    return { sum, timing, unchecked: [...unchecked] }
   }
 
   /** Sends as much of `part` as somebody can be asked for; `unplaced` is the rest. */
@@ -97,17 +105,21 @@ export class Delivery {
         sent.push(this.#send(chunk, session))
       }
     }
+    for (const one of sent) if (this.#init.auditor?.draw() === true) one.audit = this.#replica(one.part, new Set([one.session.peer.peerId]), one.dtype) ?? 'nobody'
     if (sent.length > 0) this.#shadow(sent[0], sessions)
-    return { sent, unplaced: plan.missing.length === 0 ? undefined : partOf(part, this.#mark(plan.missing)) }
+    if (plan.missing.length > 0) return { sent, unplaced: partOf(part, this.#mark(plan.missing)) }
+    this.#state.orphans.delete(part.layer)
+    return { sent, unplaced: undefined }
   }
 
-  #send (part: RequestPart, session: Session): SentPart {
+  /** In the form on the wire that suits the link, or in `form`. */
+  #send (part: RequestPart, session: Session, form?: WireDtype): SentPart {
     const { peer: { latency, manifest }, client } = session
     const size = this.#sizeFor(part, session)
-    const dtype = wireOf(this.#init.wire, manifest.wires, latency, size, form => this.#bytesOf(part, form))
+    const dtype = form ?? wireOf(this.#init.wire, manifest.wires, latency, size, form => this.#bytesOf(part, form))
     size.bytes = this.#bytesOf(part, dtype)
     const sentAtMs = performance.now()
-    return { part, session, size, sentAtMs, ...client.ask(part, { deadlineMs: latency.deadlineMs(size), signal: this.#signal, dtype }) }
+    return { part, session, size, sentAtMs, dtype, ...client.ask(part, { deadlineMs: latency.deadlineMs(size), signal: this.#signal, dtype }) }
   }
 
   #sizeFor (part: RequestPart, { client }: Session): RequestSize {
@@ -136,6 +148,47 @@ export class Delivery {
     return this.#send(part, best)
   }
 
+  /** Somebody by chance who was not asked yet and holds all of a part's experts gets the same bytes, to compare the answers: who was planned does not choose whom with. */
+  #replica (part: RequestPart, asked: Set<string>, dtype: WireDtype): SentPart | undefined {
+    const others = this.#usable(part.layer).filter(other =>
+      !asked.has(other.peer.peerId) && holdsAll(other, part) && other.client.fits(part.tokens, part.experts.length))
+    if (others.length === 0) return undefined
+    const chosen = others[Math.floor(this.#init.random() * others.length)]
+    asked.add(chosen.peer.peerId)
+    return this.#send(part, chosen, chosen.peer.manifest.wires.includes(dtype) ? dtype : undefined)
+  }
+
+  /** Who answers the same as `first`, one after the other: what was sent already, then further peers. */
+  #others (first: Answer<SentPart>, sent: Array<SentPart | 'nobody'>): AskAnother {
+    const { part, dtype } = first.from
+    const waiting = sent.filter(one => one !== 'nobody')
+    const asked = new Set([first.from, ...waiting].map(({ session }) => session.peer.peerId))
+    return async () => {
+      for (;;) {
+        const next = waiting.shift() ?? this.#replica(part, asked, dtype)
+        if (next == null) return undefined
+        // A hedge may have won with whom the audit asked: one peer's word twice proves nothing.
+        if (next.session.peer.peerId === first.from.session.peer.peerId) continue
+        try {
+          const reply = await next.reply
+          this.#learn(next, reply)
+          this.#state.tallies.audited(next.session.peer)
+          return replyOf({ from: next, reply })
+        } catch (error) {
+          if (isSwarmError(error, 'aborted')) throw error
+          if (!isSwarmError(error, 'busy')) next.session.peer.latency.addFailure()
+        }
+      }
+    }
+  }
+
+  /** Compares an answer with others; undefined where nothing compares. */
+  async #check (first: Answer<SentPart>, sent: Array<SentPart | 'nobody'>): Promise<AuditedReply> {
+    const { part, session } = first.from
+    this.#state.tallies.audited(session.peer)
+    return await this.#init.auditor!.check(part, replyOf(first), this.#others(first, sent), this.#signal)
+  }
+
   /** A peer that plans have passed over for long computes the same once more: nobody waits for it, and it may have become faster. */
   #shadow (first: SentPart, sessions: Session[]): void {
     const { part, session } = first
@@ -148,7 +201,7 @@ export class Delivery {
     void Promise.allSettled([first.reply, shadow.reply]).then(([own, other]) => {
       if (other.status === 'rejected') return latency.addLate(performance.now() - shadow.sentAtMs, shadow.size)
       this.#learn(shadow, other.value)
-      if (own.status === 'fulfilled') this.#init.onTwins?.(part, replyOf({ from: first, reply: own.value }), replyOf({ from: shadow, reply: other.value }))
+      if (own.status === 'fulfilled') this.#init.auditor?.beside(this.#check({ from: first, reply: own.value }, [shadow]))
     })
   }
 
@@ -160,7 +213,7 @@ export class Delivery {
   }
 
   async #await (sent: SentPart): Promise<ServedPart[]> {
-    const { onTwins } = this.#init
+    const { auditor } = this.#init
     const answer = await firstAnswer({
       first: sent,
       tailMs: sent.session.peer.latency.tailMs(sent.size),
@@ -169,7 +222,7 @@ export class Delivery {
         this.#failed(part, session, asSwarmError(error) ?? new SwarmError('compute-failed', 'A request failed.', {}, { cause: error }))
       },
       onLoser: ({ session, size, sentAtMs }) => { session.peer.latency.addLate(performance.now() - sentAtMs, size) },
-      onBoth: onTwins && ((winner, loser) => { onTwins(sent.part, replyOf(winner), replyOf(loser)) })
+      onBoth: auditor && ((winner, loser) => { auditor.beside(this.#check(winner, [loser.from])) })
     })
     if (answer == null) {
       const placed = this.#place(sent.part)
@@ -178,7 +231,15 @@ export class Delivery {
     const { from, reply } = answer
     this.#learn(from, reply)
     this.#state.tallies.served(from.session.peer, from.part, reply, from !== sent)
-    return [{ part: from.part, sum: reply.sum, reply, peerId: from.session.peer.peerId }]
+    const served = { part: from.part, sum: reply.sum, from: { reply, peerId: from.session.peer.peerId, checked: false } }
+    if (sent.audit == null || auditor == null) return [served]
+    const checking = this.#check(answer, [sent.audit])
+    if (!auditor.strict) {
+      auditor.beside(checking)
+      return [served]
+    }
+    const believed = await checking
+    return [{ ...served, sum: believed.sum, from: { ...served.from, checked: true } }]
   }
 
   #learn ({ session, part, size }: SentPart, { networkMs, queueMicros, serviceMicros }: PartReply): void {
@@ -218,9 +279,13 @@ export class Delivery {
     })
   }
 
-  /** Looks for new peers once and waits for them, for peers that come back, and for busy ones. */
+  /** Looks for new peers once and waits for them, for peers that come back, and for busy ones; then computes it here, if this machine can. */
   async #waitForExperts (part: RequestPart): Promise<ServedPart[]> {
     const { directory, sessions, patienceMs, onEvent } = this.#init
+    if (this.#state.orphans.has(part.layer)) {
+      const sum = await this.#init.localCopy?.(part, this.#signal)
+      if (sum != null) return [{ part, sum }]
+    }
     if (this.#patienceEndsAt === Infinity) {
       this.#patienceEndsAt = performance.now() + patienceMs
       onEvent({ type: 'experts-waiting', layer: part.layer, experts: expertsOf(part) })
@@ -230,6 +295,12 @@ export class Delivery {
       const leftMs = this.#patienceEndsAt - performance.now()
       if (leftMs <= 0) {
         const experts = expertsOf(part)
+        const sum = await this.#init.localCopy?.(part, this.#signal)
+        if (sum != null) {
+          this.#state.orphans.add(part.layer)
+          onEvent({ type: 'experts-local', layer: part.layer, experts })
+          return [{ part, sum }]
+        }
         throw new SwarmError('experts-unavailable',
           `No live peer holds ${nameExperts(experts)} of layer ${part.layer}: start a peer that hosts them, or run the layer locally.`,
           { layer: part.layer, experts })
@@ -262,8 +333,8 @@ function holdsAll ({ peer }: Session, { layer, experts }: RequestPart): boolean 
   return held != null && experts.every(expert => held[expert] === 1)
 }
 
-function replyOf ({ from, reply }: Answer<SentPart>): TwinReply {
-  return { peerId: from.session.peer.peerId, sum: reply.sum }
+function replyOf ({ from, reply }: Answer<SentPart>): AuditedReply {
+  return { peerId: from.session.peer.peerId, sum: reply.sum, wire: reply.dtype }
 }
 
 function expertsOf (part: RequestPart): number[] {

@@ -1,12 +1,12 @@
 import type { PeerDirectory } from '../directory/directory.js'
 import { SwarmError } from '../errors.js'
 import type { OnSwarmEvent } from '../events.js'
+import type { Auditor, AuditCounters, AuditOptions } from '../audit/auditor.js'
 import type { DispatchResult, ExpertBatch, ExpertDispatcher, WireChoice } from '../interface.js'
 import { HEDGE_BURST, SAME_MACHINE_RTT_MS } from '../constants.js'
 import { HedgeBudget } from '../selection/hedge-budget.js'
 import { Incumbents } from '../selection/incumbents.js'
 import type { LayerPlan } from '../selection/plan.js'
-import type { RequestPart } from './codec.js'
 import { Delivery } from './delivery.js'
 import { PeerTallies, type PeerStats } from './peer-stats.js'
 import { allFinite } from './rows.js'
@@ -24,18 +24,14 @@ export interface SwarmDispatcherInit {
   hedgeShare: number
   /** A peer that plans pass over is asked something for comparison this often. */
   shadowIntervalMs: number
-  /** Where two peers' replies to the same request meet, to be compared. Given: a hedge's later reply is waited for instead of cancelled. */
-  onTwins?: (part: RequestPart, first: TwinReply, second: TwinReply) => void
+  /** Compares two peers' replies to the same request. Given: a hedge's later reply is waited for instead of cancelled. */
+  auditor?: Auditor
+  /** Computes what nobody live holds, see AuditOptions. */
+  localCopy?: AuditOptions['localCopy']
   patienceMs: number
   /** In [0, 1): spreads clients over equal peers. */
   random: () => number
   onEvent: OnSwarmEvent
-}
-
-export interface TwinReply {
-  peerId: string
-  /** [part's tokens, hidden size] */
-  sum: Float32Array
 }
 
 /** What outlives a delivery. */
@@ -45,6 +41,8 @@ export interface DispatchState {
   budget: HedgeBudget
   /** By layer: who was weighed for its last request, and what came of it. */
   plans: Map<number, LayerPlan['reasons']>
+  /** Layers of which something is computed here because patience was in vain: it is not waited for again until the swarm has all of it. */
+  orphans: Set<number>
 }
 
 /** Who computes a layer, and why the others do not. */
@@ -63,12 +61,12 @@ export class SwarmDispatcher implements ExpertDispatcher {
 
   constructor (init: SwarmDispatcherInit) {
     this.#init = init
-    this.#state = { tallies: new PeerTallies(), incumbents: new Incumbents(), budget: new HedgeBudget(init.hedgeShare, HEDGE_BURST), plans: new Map() }
+    this.#state = { tallies: new PeerTallies(), incumbents: new Incumbents(), budget: new HedgeBudget(init.hedgeShare, HEDGE_BURST), plans: new Map(), orphans: new Set() }
   }
 
   /**
    * All requests are with their sockets before this returns. Rejects with SwarmError 'experts-unavailable' (layer and experts, after
-   * looking again and waiting `patienceMs`), 'aborted', or 'bad-argument' for a batch that is not one.
+   * looking again and waiting `patienceMs`), 'replies-disagree', 'aborted', or 'bad-argument' for a batch that is not one.
    */
   dispatch (batch: ExpertBatch, signal?: AbortSignal): Promise<DispatchResult> {
     const { hiddenSize } = this.#init
@@ -87,6 +85,15 @@ export class SwarmDispatcher implements ExpertDispatcher {
     const sessions = this.#init.sessions.ofLayer(layer)
     return sessions.length > 0 && sessions.every(({ peer, onLoopback }) => onLoopback && peer.latency.roundTripMs < SAME_MACHINE_RTT_MS)
   }
+
+  /** What was compared and found out; undefined where nothing is compared. */
+  get audits (): Readonly<AuditCounters> | undefined { return this.#init.auditor?.counters }
+
+  /** Peers that were caught lying by this client. */
+  get liars (): ReadonlySet<string> { return this.#init.auditor?.liars ?? new Set() }
+
+  /** Resolves when no comparison is under way any more. */
+  async auditsSettled (): Promise<void> { await this.#init.auditor?.settled() }
 
   peerStats (): PeerStats[] {
     return this.#state.tallies.stats()

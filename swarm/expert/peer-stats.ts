@@ -18,6 +18,8 @@ export interface PeerStats {
   /** Requests that it got because another was late, and those of them that it answered first. */
   hedges: number
   hedgesWon: number
+  /** Of its replies, those that were compared with others' or asked for only to be compared. */
+  audited: number
   /** Smoothed round trip without queue and service; NaN before the first measurement. */
   latencyMs: number
   /** Of the round trip. */
@@ -41,6 +43,7 @@ interface Tally {
   late: number
   hedges: number
   hedgesWon: number
+  audited: number
   queueMicros: number
   serviceMicros: number
   wires: Set<WireDtype>
@@ -72,6 +75,10 @@ export class PeerTallies {
     this.#of(replica).hedges++
   }
 
+  audited (peer: RatedPeer): void {
+    this.#of(peer).audited++
+  }
+
   failed (peer: RatedPeer): void {
     this.#of(peer).failures++
   }
@@ -86,6 +93,7 @@ export class PeerTallies {
       late: tally.late,
       hedges: tally.hedges,
       hedgesWon: tally.hedgesWon,
+      audited: tally.audited,
       latencyMs: tally.latency.roundTripMs,
       deviationMs: tally.latency.deviationMs,
       mbitPerSecond: tally.latency.mbitPerSecond,
@@ -103,7 +111,7 @@ export class PeerTallies {
         if (this.#tallies.size < limits.MAX_REMEMBERED_PEERS) break
         this.#tallies.delete(oldest)
       }
-      tally = { requests: 0, tokens: 0, layers: new Set(), failures: 0, late: 0, hedges: 0, hedgesWon: 0, queueMicros: 0, serviceMicros: 0, wires: new Set(), bytes: 0, latency }
+      tally = { requests: 0, tokens: 0, layers: new Set(), failures: 0, late: 0, hedges: 0, hedgesWon: 0, audited: 0, queueMicros: 0, serviceMicros: 0, wires: new Set(), bytes: 0, latency }
       this.#tallies.set(peerId, tally)
     }
     return tally

@@ -94,12 +94,11 @@ describe('dispatching to a swarm', () => {
     { id: 'fails to compute', refuse: new Error('broken') }
   ]) {
     it(`asks a replica when a peer ${id}`, async () => {
-      await swarm.peer(slice(0, 8), new FakeCompute(async () => { throw refuse }))
-      await swarm.peer(slice(0, 4), new FakeCompute())
-      await swarm.peer(slice(4, 4), new FakeCompute())
+      const peers = [await swarm.peer(slice(0, 8), new FakeCompute(async () => { throw refuse })), await swarm.peer(slice(0, 4), new FakeCompute()), await swarm.peer(slice(4, 4), new FakeCompute())]
       // The peer with everything is preferred at equal times; whichever is asked first, the answer is the same.
       const { dispatcher, ready } = await swarm.connect()
       await ready()
+      await swarm.sessions(peers)
       for (let round = 0; round < 5; round++) assertSum((await dispatcher.dispatch(BATCH)).sum, BATCH)
     })
   }
