@@ -7,7 +7,7 @@ import {
 import { isModelId, modelDirectory, openBundleStore, openOrFetchManifest } from './bundle-store.js'
 import { Closers } from './closers.js'
 import { Donation, type DonationEvent } from './donation.js'
-import { ExpertHost, type LoadProgress, residentMemory } from './host/expert-host.js'
+import { ExpertHost, type LoadProgress, residentMemory, type WorkerEvent } from './host/expert-host.js'
 import { type ComputeObservers, ObservedCompute } from './host/observed-compute.js'
 import { VERSION } from './version.js'
 
@@ -37,7 +37,9 @@ export interface SwarmPeerInit extends AccessLists, ComputeObservers {
   onEvent?: OnSwarmEvent
   onDonation?: (event: DonationEvent) => void
   onProgress?: (progress: LoadProgress) => void
-  /** Called when a compute worker dies: stop this peer, it announces what it cannot compute. */
+  /** Called when a compute worker ends by itself, and when it is back; meanwhile this peer announces no blocks. */
+  onWorker?: (event: WorkerEvent) => void
+  /** Called when a compute worker ends again and again: stop this peer, it cannot compute any more. */
   onFailure?: (error: Error) => void
   signal?: AbortSignal
 }
@@ -116,7 +118,19 @@ export class SwarmPeer {
       const store = await openBundleStore(bundle)
       const donation = init.donate === undefined ? undefined : donationOf(init, init.donate, bundle, host, store, blocks)
       const hosted = donation === undefined ? chosen : await donation.begin(signal)
-      const compute = await ExpertHost.load({ bundle, blocks: hosted, threads: init.threads, onLoad: init.onProgress, onFailure: init.onFailure, signal })
+      let onAvailable = (): void => {}
+      const compute = await ExpertHost.load({
+        bundle,
+        blocks: hosted,
+        threads: init.threads,
+        onLoad: init.onProgress,
+        onWorker: event => {
+          onAvailable()
+          init.onWorker?.(event)
+        },
+        onFailure: init.onFailure,
+        signal
+      })
       closers.add(async () => { await compute.stop() })
       const serving = await serveExperts({
         host,
@@ -130,6 +144,8 @@ export class SwarmPeer {
         onEvent
       })
       closers.add(serving.stop)
+      onAvailable = () => { serving.setAvailable(compute.available) }
+      onAvailable()
       const seeding = await serveBlocks({ host, source: store, onEvent })
       closers.add(seeding.stop)
       if (donation !== undefined) {

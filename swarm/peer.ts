@@ -40,6 +40,11 @@ export interface ServingPeer {
    * manifest; until then they get 'not-hosted' for what fell away and ask a replica. Throws SwarmError 'bad-argument' like `serveExperts`.
    */
   setBlocks: (blocks: HostedBlock[]) => Promise<void>
+  /**
+   * False: what is hosted cannot be computed at the moment, and the manifest names no blocks, so that clients plan without this peer. Its provider
+   * records stay, and requests still go to `compute`, which refuses them.
+   */
+  setAvailable: (available: boolean) => void
   /** Finishes the requests in flight, refuses new ones, withdraws the announcement. The host goes on. */
   stop: () => Promise<void>
 }
@@ -55,6 +60,7 @@ export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer
   const wires = init.wires ?? ['fp32', 'fp16', 'int8']
   const onEvent = init.onEvent ?? (() => {})
   let hosted = blocks
+  let available = true
   const service = new ExpertService({ libp2p, modelId, hiddenSize, experts, layers, blocks, wires, compute, limits: peerLimits, onEvent })
   gate.lastServedMs = peerId => service.lastServedMs(peerId)
   const ttlMs = (init.manifestIntervalMs ?? limits.MANIFEST_INTERVAL_MS) * limits.MANIFEST_MISSES
@@ -64,7 +70,7 @@ export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer
     perSecondPerPeer: peerLimits.manifestsPerSecondPerPeer,
     onRefused: () => { guard.manifestsRefused++ },
     manifest: { modelId, wires, version, ttlMs },
-    current: () => ({ blocks: hosted, load: compute.load, capacity: compute.capacity })
+    current: () => ({ blocks: available ? hosted : [], load: compute.load, capacity: compute.capacity })
   })
   const keysOf = (served: HostedBlock[]): CID[] => [modelKey(modelId), ...new HostedExperts(served, experts).layers.map(layer => layerKey(modelId, layer))]
   const announcer = new Announcer({ dht: libp2p.services.dht, keys: keysOf(blocks), onEvent })
@@ -80,6 +86,7 @@ export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer
       service.setBlocks(next)
       await announcer.setKeys(keysOf(next))
     },
+    setAvailable: next => { available = next },
     stop: async () => {
       // Out of sight first, so that clients plan without this peer while it finishes what it has.
       await manifest.stop()

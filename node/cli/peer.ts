@@ -75,6 +75,10 @@ export function peerCommand (): Command {
           if (text !== undefined) log.write(event.type.endsWith('failed') ? 'warn' : 'info', event.type, text, donationFields(event))
         },
         onProgress: ({ phase, done, total }) => { bars[phase](done, total) },
+        onWorker: event => {
+          if (event.type === 'worker-ended') log.write('warn', event.type, `A compute worker ended (${event.reason}); starting it again.`, { reason: event.reason })
+          else log.write('info', event.type, `The compute worker is back with its ${event.experts} experts.`, { experts: event.experts })
+        },
         onFailure: error => { failed.abort(error) },
         onEvent: event => {
           noteEvent(event)

@@ -1,4 +1,5 @@
-import type { DispatchResult, ExpertBatch, ExpertCompute, ExpertDispatcher } from '../../swarm/index.js'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type DispatchResult, type ExpertBatch, type ExpertCompute, type ExpertDispatcher, type ExpertSum, isSwarmError } from '../../swarm/index.js'
 
 /** The dispatcher that needs no network: an expert host of this process. */
 export class LocalExperts implements ExpertDispatcher {
@@ -7,8 +8,20 @@ export class LocalExperts implements ExpertDispatcher {
   sharesCores (): boolean { return true }
 
   async dispatch (batch: ExpertBatch, signal?: AbortSignal): Promise<DispatchResult> {
-    const { sum, queueMicros, serviceMicros } = await this.host.compute(batch, signal)
+    const { sum, queueMicros, serviceMicros } = await this.compute(batch, signal)
     return { sum, timing: { encodeMs: 0, networkMs: 0, queueMs: queueMicros / 1000, serviceMs: serviceMicros / 1000, decodeMs: 0, combineMs: 0 } }
+  }
+
+  /** There is no replica to ask: a worker that is being started again is waited for. */
+  private async compute (batch: ExpertBatch, signal?: AbortSignal): Promise<ExpertSum> {
+    for (;;) {
+      try {
+        return await this.host.compute(batch, signal)
+      } catch (error) {
+        if (!isSwarmError(error, 'busy')) throw error
+        await sleep(error.data.retryAfterMs, undefined, { signal }).catch(() => { signal?.throwIfAborted() })
+      }
+    }
   }
 }
 

@@ -17,15 +17,18 @@ export class ComputeThread {
   #failure?: Error
   #stopping = false
 
-  /** `onFailure` is called when the worker ends without `stop`. */
-  constructor (workerData: ComputeWorkerData, private readonly onFailure: (error: Error) => void) {
+  /** `onEnded` is called when the worker ends without `stop`, and says what those who wait are told. */
+  constructor (workerData: ComputeWorkerData, private readonly onEnded: (cause: Error) => Error) {
     this.#worker = new Worker(new URL('./compute-worker.js', import.meta.url), { workerData })
     this.#worker.on('message', (reply: ComputeReply) => { this.#onReply(reply) })
     this.#worker.on('error', error => { this.#fail(error) })
     this.#worker.on('exit', () => { this.#fail(new Error('A compute worker ended.')) })
   }
 
-  /** Rejects with the worker's ModelError, or with what ended the worker. */
+  /** What ended the worker. */
+  get failure (): Error | undefined { return this.#failure }
+
+  /** Rejects with the worker's ModelError, or with what `onEnded` made of the worker's end. */
   async request (request: ComputeRequest): Promise<ComputeResult> {
     if (this.#failure !== undefined) throw this.#failure
     const id = this.#nextId++
@@ -56,10 +59,7 @@ export class ComputeThread {
   }
 
   #fail (error: Error): void {
-    if (this.#failure === undefined) {
-      this.#failure = error
-      if (!this.#stopping) this.onFailure(error)
-    }
+    this.#failure ??= this.#stopping ? error : this.onEnded(error)
     for (const { reject } of this.#pending.values()) reject(this.#failure)
     this.#pending.clear()
   }

@@ -2,12 +2,12 @@ import { readdir, unlink } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { type BlockEntry, type Bundle, formatBytes, ModelError } from '../../model-tools/index.js'
-import { type ExpertBatch, type ExpertCompute, type ExpertSum, SwarmError } from '../../swarm/index.js'
+import { type ExpertBatch, type ExpertCompute, type ExpertSum, isSwarmError, SwarmError } from '../../swarm/index.js'
 import { groupByExpert } from './batch.js'
 import { BatchQueue, type JobResult } from './batch-queue.js'
 import type { HostedExpert } from './compute-messages.js'
-import { ComputeThread } from './compute-thread.js'
 import { SCRATCH_FILE } from './expert-session.js'
+import { LastingThread } from './lasting-thread.js'
 import { availableMemory, expertHostBytes, hostBaseBytes } from './memory.js'
 import { OwnThread } from './own-thread.js'
 
@@ -31,6 +31,11 @@ export interface ChangeOptions {
   signal?: AbortSignal
 }
 
+export type WorkerEvent =
+  /** It is being started again, and loads what it held. Meanwhile batches are refused as 'busy'. */
+  | { type: 'worker-ended', reason: string }
+  | { type: 'worker-restarted', experts: number }
+
 export interface ExpertHostInit {
   bundle: Bundle
   blocks: BlockEntry[]
@@ -47,7 +52,9 @@ export interface ExpertHostInit {
   onProgress?: (verified: number, total: number) => void
   /** Called after each verified file and each loaded expert. */
   onLoad?: (progress: LoadProgress) => void
-  /** Called when a compute worker dies: its experts cannot be computed any more. */
+  /** Called when a compute worker ends by itself, and when it is back: `available` has changed then, perhaps. */
+  onWorker?: (event: WorkerEvent) => void
+  /** Called when a compute worker ends again and again: its experts cannot be computed any more. */
   onFailure?: (error: Error) => void
   signal?: AbortSignal
 }
@@ -58,6 +65,7 @@ export interface ExpertHostInit {
  * equal bits.
  */
 export class ExpertHost implements ExpertCompute {
+  private readonly threads: Array<LastingThread | OwnThread>
   /** By file. */
   readonly #blocks = new Map<string, BlockEntry>()
   /** layer -> experts */
@@ -65,24 +73,39 @@ export class ExpertHost implements ExpertCompute {
   /** Additions and removals, one after the other. */
   #changes: Promise<unknown> = Promise.resolve()
   #load = 0
+  /** Workers that are being started again. */
+  #down = 0
   readonly #queue = new BatchQueue(async batch => await this.#run(batch))
 
   private constructor (
     private readonly bundle: Bundle,
-    private readonly threads: Array<ComputeThread | OwnThread>,
-    private readonly memoryLimit: number | undefined
-  ) {}
+    private readonly memoryLimit: number | undefined,
+    { threads = availableParallelism(), inOwnThread = false, onWorker, onFailure }: ExpertHostInit
+  ) {
+    const workers = Array.from({ length: inOwnThread ? threads - 1 : threads }, () => new LastingThread({ dir: bundle.dir }, {
+      onEnded: cause => {
+        this.#down++
+        onWorker?.({ type: 'worker-ended', reason: cause.message })
+      },
+      onRestarted: experts => {
+        this.#down--
+        onWorker?.({ type: 'worker-restarted', experts })
+      },
+      onFailure: error => { onFailure?.(error) }
+    }))
+    // The last one: the workers have their parts before this thread begins with its own.
+    this.threads = inOwnThread ? [...workers, new OwnThread(bundle)] : workers
+  }
 
   /**
    * Verifies the blocks' files, then loads them.
    * @throws ModelError 'no-memory' before anything is loaded; 'hash-mismatch', 'not-found'
    */
-  static async load ({ bundle, blocks, threads = availableParallelism(), inOwnThread = false, memoryLimit, onProgress, onLoad, onFailure = () => {}, signal }: ExpertHostInit): Promise<ExpertHost> {
+  static async load (init: ExpertHostInit): Promise<ExpertHost> {
+    const { bundle, blocks, threads = availableParallelism(), memoryLimit, onProgress, onLoad, signal } = init
     requireMemory(bundle, [], blocks, { starting: threads, limit: memoryLimit })
     await removeStaleScratch(bundle.dir)
-    const workers = Array.from({ length: inOwnThread ? threads - 1 : threads }, () => new ComputeThread({ dir: bundle.dir }, onFailure))
-    // The last one: the workers have their parts before this thread begins with its own.
-    const host = new ExpertHost(bundle, inOwnThread ? [...workers, new OwnThread(bundle)] : workers, memoryLimit)
+    const host = new ExpertHost(bundle, memoryLimit, init)
     try {
       await host.add(blocks, {
         signal,
@@ -94,13 +117,15 @@ export class ExpertHost implements ExpertCompute {
       return host
     } catch (error) {
       await host.stop()
-      throw error
+      throw isSwarmError(error, 'busy') ? error.cause ?? error : error // a worker that ends at once: say why, nobody waits for it
     }
   }
 
   /** Batches waiting or running. */
   get load (): number { return this.#load }
   get capacity (): number { return this.threads.length }
+  /** False while a worker is being started again: nearly every batch has an expert of it. */
+  get available (): boolean { return this.#down === 0 }
   get blocks (): BlockEntry[] { return [...this.#blocks.values()] }
 
   /**
@@ -190,7 +215,7 @@ export class ExpertHost implements ExpertCompute {
   }
 
   /** One at a time on each worker, all workers at once; settles when every worker has ended its own. */
-  async #spread<T extends { worker: number }> (tasks: T[], perform: (thread: ComputeThread | OwnThread, task: T) => Promise<void>): Promise<void> {
+  async #spread<T extends { worker: number }> (tasks: T[], perform: (thread: LastingThread | OwnThread, task: T) => Promise<void>): Promise<void> {
     let failed = false
     const ended = await Promise.allSettled(this.threads.map(async (thread, index) => {
       for (const task of tasks) {

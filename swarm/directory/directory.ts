@@ -234,7 +234,8 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
     }
     if (before == null && !this.#makeRoom(peer)) return this.#probeLater(known, limits.PEER_RETRY_MAX_MS)
     known.live = peer
-    this.#probeLater(known, this.#init.manifestIntervalMs)
+    // It hosts nothing at the moment, as while its worker is started again: clients may wait for it.
+    this.#probeLater(known, manifest.blocks.length === 0 ? Math.min(limits.PEER_RETRY_MIN_MS, this.#init.manifestIntervalMs) : this.#init.manifestIntervalMs)
     if (before == null) this.#init.onEvent({ type: 'peer-live', peerId: peer.peerId, latencyMs: known.latency.roundTripMs })
     if (!sameBlocks) this.emit('change')
   }

@@ -52,6 +52,22 @@ describe('serving experts', () => {
     assert.equal(replica.serving.counters.requests, 1)
   })
 
+  it('is not planned with while it cannot compute, and is found again', async () => {
+    const compute = new FakeCompute()
+    const peer = await swarm.peer(slice(0, 8), compute)
+    const { dispatcher, ready, coverage } = await swarm.connect({ patienceMs: 10_000, manifestIntervalMs: 200 })
+    await ready()
+    peer.serving.setAvailable(false)
+    const inspector = new SwarmInspector(await swarm.join('client'))
+    const seen = async (): Promise<number[]> => (await inspector.peers(MODEL.modelId)).map(({ manifest }) => manifest?.blocks.length ?? -1)
+    while ((await seen())[0] !== 0) { /* a manifest is signed at most twice a second */ }
+    while (coverage().some(({ replicas }) => replicas.some(count => count > 0))) await new Promise(resolve => { setTimeout(resolve, 50) })
+    const batch = batchOf(0, MODEL.hiddenSize, [[1, 2]])
+    const waiting = dispatcher.dispatch(batch)
+    peer.serving.setAvailable(true)
+    assert.deepEqual((await waiting).sum, expectedSum(batch))
+  })
+
   it('changes its blocks while it serves: clients, records and manifest follow', async () => {
     const moving = await swarm.peer(slice(0, 4), new FakeCompute())
     const { dispatcher, ready, coverage } = await swarm.connect({ patienceMs: 5_000 })
