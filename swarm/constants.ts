@@ -25,6 +25,11 @@ export const STREAM_READ_BUFFER_BYTES = 4 * MiB
 export const CONNECTION_PING_INTERVAL_MS = 5_000
 export const CONNECTION_PING_TIMEOUT_MIN_MS = 2_000
 export const CONNECTION_PING_TIMEOUT_MAX_MS = 5_000
+/**
+ * Pings of one connection that may overlap: the connection monitor's, the directory's, an inspection's. libp2p's default is one, and its monitor ends a connection on which its
+ * ping is one too many: over a round trip of 100 ms, where each takes 200 ms of every 5 s, every minute or so. Twice as many inbound: an end that travels is not seen yet.
+ */
+export const PING_STREAMS = 4
 export const RECONNECT_RETRIES = 10
 export const RECONNECT_INTERVAL_MS = 200
 export const DIAL_TIMEOUT_MS = 5_000
@@ -62,7 +67,7 @@ export const ANNOUNCE_GROWTH_PEERS = 3 * KAD_BUCKET_SIZE
 export const MANIFEST_INTERVAL_MS = 5_000
 /** A manifest lives this many refreshes: one may be lost, two are a dead peer. */
 export const MANIFEST_MISSES = 2
-/** Fetching it, a few hundred bytes. A live peer answers within a stall of its loop. */
+/** Fetching it over a connection, a few hundred bytes, and each ping: two round trips. A live peer answers within a stall of its loop. */
 export const MANIFEST_FETCH_TIMEOUT_MS = 2_500
 /** A peer signs at most once in this time, whoever asks. */
 export const MANIFEST_RESEAL_MS = 500

@@ -157,7 +157,7 @@ function libp2pOptions ({ privateKey, listen, announce, dht, swarmKey, limits, c
     },
     services: {
       identify: identify(),
-      ping: ping(),
+      ping: ping({ maxOutboundStreams: constants.PING_STREAMS, maxInboundStreams: 2 * constants.PING_STREAMS }),
       dht: guardedDht({
         protocol: constants.KAD_PROTOCOL,
         clientMode: dht === 'client',

@@ -191,13 +191,13 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
     known.probing = true
     this.#probes++
     try {
-      const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(limits.MANIFEST_FETCH_TIMEOUT_MS)])
-      const manifest = await fetchManifest(this.#init.libp2p, known.id, known.sequence, signal)
+      // Each step has its own time: dialling, fetching and two pings are a dozen round trips, and 250 ms of those would be too late in one.
+      if (this.#init.libp2p.getConnections(known.id).length === 0) await this.#dial(known.id)
+      const manifest = await fetchManifest(this.#init.libp2p, known.id, known.sequence, this.#within(limits.MANIFEST_FETCH_TIMEOUT_MS))
       this.#checkUsable(manifest)
-      const { ping } = this.#init.libp2p.services
       // The first round trip on a new connection also pays for setting it up, on both machines.
-      if (Number.isNaN(known.latency.roundTripMs)) await ping.ping(known.id, { signal })
-      known.latency.addRoundTrip(await ping.ping(known.id, { signal }))
+      if (Number.isNaN(known.latency.roundTripMs)) await this.#ping(known.id)
+      known.latency.addRoundTrip(await this.#ping(known.id))
       if (this.#wanted(known)) this.#answered(known, manifest)
     } catch (error) {
       if (this.#wanted(known)) this.#missed(known, asSwarmError(error))
@@ -209,6 +209,24 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
 
   #wanted (known: KnownPeer): boolean {
     return !this.#stopped.signal.aborted && !this.#excluded.has(known.id.toString())
+  }
+
+  /** Throws SwarmError 'unreachable'. */
+  async #dial (id: PeerId): Promise<void> {
+    try {
+      await this.#init.libp2p.dial(id, { signal: this.#within(limits.DIAL_TIMEOUT_MS) })
+    } catch (error) {
+      throw new SwarmError('unreachable', `Peer ${id.toString()} does not answer.`, { addresses: [id.toString()] }, { cause: error })
+    }
+  }
+
+  /** Milliseconds that it took. */
+  async #ping (id: PeerId): Promise<number> {
+    return await this.#init.libp2p.services.ping.ping(id, { signal: this.#within(limits.MANIFEST_FETCH_TIMEOUT_MS) })
+  }
+
+  #within (ms: number): AbortSignal {
+    return AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(ms)])
   }
 
   /** Throws SwarmError 'wrong-model', 'wrong-wire' or 'malformed'. */
