@@ -46,7 +46,7 @@ export async function openClientExperts (bundle: Bundle, init: SwarmClientInit, 
   const host = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, swarmKey: init.swarmKey, signal: init.signal, onEvent: init.onEvent })
   closers.add(async () => { await host.stop() })
   const { hiddenSize, experts } = bundle.config
-  const swarm = connectSwarm({ host, modelId: bundle.id, hiddenSize, experts, layers: others, wire: init.wire, traceId: init.traceId, onEvent: init.onEvent })
+  const swarm = connectSwarm({ host, modelId: bundle.id, hiddenSize, experts, layers: others, wire: init.wire, onEvent: init.onEvent })
   closers.add(async () => { await swarm.stop() })
 
   let ready = async (): Promise<void> => { await swarm.ready({ signal: init.signal, timeoutMs: READY_TIMEOUT_MS }) }

@@ -13,7 +13,7 @@ export { VERSION } from './version.js'
 export { type BundlePart, fetchBundle, type FetchBundleInit } from './fetch-bundle.js'
 export { ClientMetrics, type MetricsServer, PeerMetrics, serveMetrics, type ServeMetricsInit } from './metrics/index.js'
 export { Doctor, type DoctorInit, type Finding } from './doctor/index.js'
-export { explain, type GenerationTrace, type Segment, SEGMENTS, type TracedLayer, traceHtml, TraceRecorder, TraceStore, traceSvg, waterfall } from './trace/index.js'
+export { explain, type GenerationTrace, GenerationTraces, type Segment, SEGMENTS, type TracedLayer, traceHtml, TraceRecorder, TraceStore, traceSvg, type TracedClient, waterfall } from './trace/index.js'
 export type { DonationEvent } from './donation.js'
 export type { FinishReason, GenerateEvent, GenerateOptions, Generation } from './client/generate.js'
 export type { LapTimes, LayerTimes } from './client/lap-profile.js'
@@ -26,7 +26,7 @@ export {
   type SynthesisFormat, type ToolCall, type WeightFormat
 } from '../model-tools/index.js'
 export {
-  asSwarmError, type CoverageCell, createSwarmHost, createSwarmKey, DEFAULT_PEER_LIMITS, formatRanges, type InspectedPeer, isSwarmError, type LayerChoice, type LivePeer, type LookupHop, parseTraceId,
+  asSwarmError, type CoverageCell, createSwarmHost, createSwarmKey, DEFAULT_PEER_LIMITS, formatRanges, type InspectedPeer, isSwarmError, type LayerChoice, type LivePeer, type LookupHop, newTraceId, type OnSwarmEvent, parseTraceId,
   type PeerLimits, type PeerStats, readSwarmKey, type SwarmChange, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, SwarmInspector, type SwarmSnapshot, SwarmWatch, type WatchedPeer,
   type WireChoice, type WireDtype, writeSwarmKey
 } from '../swarm/index.js'

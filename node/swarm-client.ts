@@ -59,23 +59,25 @@ export interface SwarmClientInit extends SpeculationOptions {
   device?: Device
   /** Called with a sentence when the CPU has to do for the wanted device. */
   onDeviceProblem?: (problem: string) => void
-  /** W3C trace id: peers that log requests name it too. @default not traced */
-  traceId?: string
   onEvent?: OnSwarmEvent
-  /** Called twice per layer of each lap, for a view of the traffic. */
+  /** Called twice per layer of each lap of all generations, for a view of the traffic. */
   onLayer?: (event: LayerEvent) => void
   onProgress?: (step: 'fetch-blocks' | 'verify-experts' | 'load-layers' | 'find-peers', done: number, total: number) => void
   signal?: AbortSignal
 }
 
 /** What `SwarmClient.generate` leaves to the model or to chance where it is not given. */
-export interface GenerateInit extends Omit<GenerateOptions, 'maxTokens' | 'sampling'> {
+export interface GenerateInit extends Omit<GenerateOptions, 'maxTokens' | 'sampling' | 'dispatcher'> {
   /** @default up to the end of the model's context */
   maxTokens?: number
   /** @default the model's own; the seed by chance */
   sampling?: Partial<SamplingOptions>
   /** Whether control tokens, such as those around a tool call, are part of the text. @default 'skip' */
   specialTokens?: 'skip' | 'keep'
+  /** W3C trace id, 32 hex digits: events and the logs of peers name this generation's requests by it. @default not traced */
+  traceId?: string
+  /** Called twice per layer of each lap of this generation. */
+  onLayer?: (event: LayerEvent) => void
 }
 
 /** Seeds by chance are below this. */
@@ -112,7 +114,7 @@ export class SwarmClient {
       const ownThreads = bundle.config.hiddenSize < MIN_HIDDEN_FOR_THREADS ? 1 : threads
       const attention = await AttentionClient.load({
         bundle,
-        dispatcher: init.onLayer === undefined ? experts.dispatcher : new ObservedDispatcher(experts.dispatcher, init.onLayer),
+        dispatcher: init.onLayer === undefined ? experts.dispatcher : new ObservedDispatcher(experts.dispatcher, init),
         threads: ownThreads,
         device,
         onProgress: (done, total) => init.onProgress?.('load-layers', done, total),
@@ -163,10 +165,11 @@ export class SwarmClient {
    * @throws ModelError 'out-of-range', 'unsupported'; SwarmError 'experts-unavailable'
    */
   generate (prompt: string | ChatMessage[] | number[], options: GenerateInit = {}): AsyncGenerator<GenerateEvent, void, void> {
-    const { maxTokens = Infinity, sampling, specialTokens = 'skip', ...rest } = options
+    const { maxTokens = Infinity, sampling, specialTokens = 'skip', traceId, onLayer, ...rest } = options
+    const dispatcher = traceId === undefined && onLayer === undefined ? undefined : new ObservedDispatcher(this.attention.dispatcher, { traceId, onLayer })
     const promptTokens = this.tokensOf(prompt)
     return this.inTurn(promptTokens, options.signal, cache => generate(this.attention, this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), promptTokens, {
-      ...this.speculation.defaults, ...defined(rest), maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
+      ...this.speculation.defaults, ...defined(rest), dispatcher, maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
     }, this.speculation, cache))
   }
 

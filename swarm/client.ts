@@ -43,8 +43,6 @@ export interface ConnectSwarmInit {
   maxLivePeers?: number
   /** In [0, 1): orders peers of equal expected time. @default Math.random */
   random?: () => number
-  /** W3C trace id, 32 hex digits: requests are named by it here and at the peers, see the events 'request-answered' and 'request-served'. @default not traced */
-  traceId?: string
   onEvent?: OnSwarmEvent
 }
 
@@ -87,7 +85,7 @@ export function connectSwarm (init: ConnectSwarmInit): SwarmConnection {
     excluded: init.excluded,
     onEvent
   })
-  const sessions = new ExpertSessions({ libp2p, directory, modelId, hiddenSize, experts, wire, traceId: init.traceId, onEvent })
+  const sessions = new ExpertSessions({ libp2p, directory, modelId, hiddenSize, experts, wire, onEvent })
   const auditor = init.audit == null || init.audit.share <= 0
     ? undefined
     : new Auditor({

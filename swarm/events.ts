@@ -10,13 +10,13 @@ export type SwarmEvent =
   | { type: 'peer-lost', peerId: string, reason: PeerLossReason }
   | { type: 'session-open', peerId: string }
   | { type: 'session-closed', peerId: string, code: SwarmErrorCode }
-  | { type: 'request-failed', peerId: string, layer: number, code: SwarmErrorCode }
-  | { type: 'request-hedged', peerId: string, toPeerId: string, layer: number }
+  | { type: 'request-failed', peerId: string, layer: number, code: SwarmErrorCode, traceId?: string }
+  | { type: 'request-hedged', peerId: string, toPeerId: string, layer: number, traceId?: string }
   | { type: 'replies-disagree', layer: number, peerIds: string[], deviation: number, tolerance: number }
   | { type: 'peer-lied', peerId: string, layer: number, deviation: number, tolerance: number }
   | { type: 'request-answered', peerId: string, layer: number, tokens: number, traceId: string, spanId: string, tookMs: number, queueMicros: number, serviceMicros: number }
   | { type: 'request-served', peerId: string, layer: number, tokens: number, traceId: string, spanId: string, queueMicros: number, serviceMicros: number }
-  | { type: 'experts-waiting', layer: number, experts: number[] }
+  | { type: 'experts-waiting', layer: number, experts: number[], traceId?: string }
   | { type: 'experts-local', layer: number, experts: number[] }
   | { type: 'request-refused', peerId: string, code: SwarmErrorCode }
   | { type: 'stream-aborted', peerId: string, code: SwarmErrorCode }

@@ -1,36 +1,35 @@
 import { randomBytes } from 'node:crypto'
 
-/** Bytes of a W3C trace id. */
+/** Bytes of a W3C trace id and of a span id. */
 const TRACE_ID_BYTES = 16
+const SPAN_ID_BYTES = 8
 
-/** Bytes that a stream's span ids begin with; the request id follows. */
-const SPAN_PREFIX_BYTES = 4
+/** On the wire: trace id, then span id. */
+export const TRACE_BYTES = TRACE_ID_BYTES + SPAN_ID_BYTES
 
-/** On the wire: trace id, then the prefix. */
-export const TRACE_BYTES = TRACE_ID_BYTES + SPAN_PREFIX_BYTES
-
-/** Names the requests of one stream so that a client's log and a peer's can be joined: W3C Trace Context, as OpenTelemetry has it. Hexadecimal. */
-export interface StreamTrace {
+/** Names a request so that a client's log and a peer's can be joined: W3C Trace Context, as OpenTelemetry has it. Hexadecimal. */
+export interface RequestTrace {
   traceId: string
-  spanPrefix: string
+  /** Of this request; the caller's spans are above it. */
+  spanId: string
 }
 
-export function newStreamTrace (traceId: string): StreamTrace {
-  return { traceId, spanPrefix: randomBytes(SPAN_PREFIX_BYTES).toString('hex') }
+export function newTraceId (): string {
+  return randomBytes(TRACE_ID_BYTES).toString('hex')
 }
 
-export function spanId ({ spanPrefix }: StreamTrace, requestId: number): string {
-  return spanPrefix + requestId.toString(16).padStart(8, '0')
+export function newRequestTrace (traceId: string): RequestTrace {
+  return { traceId, spanId: randomBytes(SPAN_ID_BYTES).toString('hex') }
 }
 
-export function traceBytes ({ traceId, spanPrefix }: StreamTrace): Uint8Array<ArrayBuffer> {
-  return Buffer.from(traceId + spanPrefix, 'hex')
+export function traceBytes ({ traceId, spanId }: RequestTrace): Buffer {
+  return Buffer.from(traceId + spanId, 'hex')
 }
 
 /** @param bytes - TRACE_BYTES of them */
-export function traceOf (bytes: Uint8Array): StreamTrace {
+export function traceOf (bytes: Uint8Array): RequestTrace {
   const hex = Buffer.from(bytes).toString('hex')
-  return { traceId: hex.slice(0, TRACE_ID_BYTES * 2), spanPrefix: hex.slice(TRACE_ID_BYTES * 2) }
+  return { traceId: hex.slice(0, TRACE_ID_BYTES * 2), spanId: hex.slice(TRACE_ID_BYTES * 2) }
 }
 
 /** The trace id of a `traceparent`, '00-<32 hex digits>-<16 hex digits>-<flags>', or of a trace id alone; undefined for anything else. */

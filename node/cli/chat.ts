@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import colors from 'picocolors'
-import { asSwarmError, ModelError, TrafficMonitor } from '../index.js'
+import { asSwarmError, GenerationTraces, ModelError, TrafficMonitor } from '../index.js'
 import { Conversation } from './chat/conversation.js'
 import { MessageInput } from './chat/message-input.js'
 import { PromptLines } from './chat/prompt-lines.js'
@@ -15,6 +15,7 @@ interface ChatOptions extends ClientOptions {
   topP?: number
   seed?: number
   maxTokens?: number
+  trace: boolean
 }
 
 export function chatCommand (): Command {
@@ -25,25 +26,28 @@ export function chatCommand (): Command {
     .option('--top-k <k>', 'keep the k most likely tokens, 0 keeps all (default: the model\'s)', parse.count(0))
     .option('--top-p <p>', 'keep the most likely tokens of probability p together (default: the model\'s)', parse.number(0, 1, true))
     .option('--seed <s>', 'equal seeds give equal answers (default: by chance)', parse.count(0))
+    .option('--no-trace', 'keep no record of times and peers for moeswarm explain')
     .addHelpText('after', '\nType /help in the chat for its commands. Input that is piped in is taken line by line.\n')
     .action(action<ChatOptions>(run))
 }
 
 async function run (options: ChatOptions, { terminal, signal }: Run): Promise<void> {
   const monitor = new TrafficMonitor()
-  const client = await openClient(options, { terminal, signal }, { onLayer: monitor.onLayer })
+  const traces = options.trace ? new GenerationTraces(problem => { terminal.note(problem) }) : undefined
+  const client = await openClient(options, { terminal, signal }, { onLayer: monitor.onLayer, onEvent: traces?.onEvent })
   try {
     const { temperature, topK, topP, seed, maxTokens } = options
-    const conversation = new Conversation(client, monitor, { temperature, topK, topP, seed, maxTokens })
+    const conversation = new Conversation(client, { monitor, traces }, { temperature, topK, topP, seed, maxTokens })
     conversation.system = options.system
     const lines = await PromptLines.open(signal)
     try {
       if (lines.isTerminal) terminal.note(`${client.bundle.dir}: type a message, or /help. Ctrl-C stops an answer, Ctrl-D ends.`)
-      await converse({ client, monitor, conversation, terminal }, lines, signal)
+      await converse({ client, monitor, traces, conversation, terminal }, lines, signal)
     } finally {
       await lines.close()
     }
   } finally {
+    await traces?.settle()
     await client.close()
   }
 }

@@ -34,7 +34,7 @@ export function withClientOptions (command: Command): Command {
 }
 
 /** Opens the client that the options ask for, with a bar for each step. @throws UsageError without a swarm to ask */
-export async function openClient (options: ClientOptions, { terminal, signal }: Run, more: Pick<SwarmClientInit, 'onLayer' | 'onEvent' | 'traceId'> = {}, log = Log.plain(terminal)): Promise<SwarmClient> {
+export async function openClient (options: ClientOptions, { terminal, signal }: Run, more: Pick<SwarmClientInit, 'onLayer' | 'onEvent'> = {}, log = Log.plain(terminal)): Promise<SwarmClient> {
   const bars = {
     'fetch-blocks': terminal.progress('Fetching blocks'),
     'verify-experts': terminal.progress('Verifying blocks'),

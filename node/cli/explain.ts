@@ -14,7 +14,7 @@ interface ExplainOptions extends OutputOptions {
 
 export function explainCommand (): Command {
   return command('explain', 'Say why a generation was slow, in sentences and layer by layer.', 'moeswarm explain --html slow.html')
-    .argument('[generation id]', 'as moeswarm generate prints it (default: the last)')
+    .argument('[generation id]', 'as moeswarm generate and /explain in the chat print it, or the trace id of a request to moeswarm serve (its x-request-id); a beginning will do (default: the last)')
     .option('--list', 'list the generations that are kept')
     .option('--svg <file>', 'write the layers\' waterfall there')
     .option('--html <file>', 'write a page with the sentences, the waterfall and the peers there')
@@ -23,14 +23,14 @@ export function explainCommand (): Command {
         const store = new TraceStore()
         if (list === true) {
           const traces = await Promise.all((await store.ids()).map(async one => await store.open(one)))
-          for (const trace of traces) terminal.event('generation', { id: trace.id, startedAt: trace.startedAt, model: trace.model, tokens: trace.tokens, tokensPerSecond: trace.tokensPerSecond })
-          terminal.result(`${table(['generation', 'model', 'prompt', 'tokens', 'tok/s', 'first token'], traces.map(listRow))}\n`)
+          for (const trace of traces) terminal.event('generation', { id: trace.id, traceId: trace.traceId, startedAt: trace.startedAt, model: trace.model, tokens: trace.tokens, tokensPerSecond: trace.tokensPerSecond })
+          terminal.result(`${table(['generation', 'trace', 'model', 'prompt', 'tokens', 'tok/s', 'first token'], traces.map(listRow))}\n`)
           return
         }
         const trace = await store.open(id)
         const sentences = explain(trace)
         terminal.event('explanation', { sentences, trace })
-        terminal.result(`Generation ${trace.id}\n\n${sentences.map(sentence => wrapped(sentence)).join('\n')}\n\n${waterfallText(trace)}\n`)
+        terminal.result(`Generation ${trace.id}, trace ${trace.traceId}\n\n${sentences.map(sentence => wrapped(sentence)).join('\n')}\n\n${waterfallText(trace)}\n`)
         if (svg !== undefined) await writeFile(svg, traceSvg(trace))
         if (html !== undefined) await writeFile(html, traceHtml(trace))
         for (const file of [svg, html]) if (file !== undefined) terminal.note(`Wrote ${file}.`)
@@ -38,8 +38,8 @@ export function explainCommand (): Command {
     })
 }
 
-function listRow ({ id, model, promptTokens, tokens, tokensPerSecond, firstTokenMs }: GenerationTrace): string[] {
-  return [id, model.slice(0, 12), String(promptTokens), String(tokens), tokensPerSecond.toFixed(1), formatMs(firstTokenMs)]
+function listRow ({ id, traceId, model, promptTokens, tokens, tokensPerSecond, firstTokenMs }: GenerationTrace): string[] {
+  return [id, traceId, model.slice(0, 12), String(promptTokens), String(tokens), tokensPerSecond.toFixed(1), formatMs(firstTokenMs)]
 }
 
 /** Columns of the bars. */

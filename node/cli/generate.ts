@@ -1,7 +1,7 @@
 import { text as readAll } from 'node:stream/consumers'
 import { type Command, InvalidArgumentError } from 'commander'
 import {
-  formatRanges, type Generation, type GenerationTrace, parseTraceId, type PeerStats, type SpeculationSummary, type SwarmClient, TraceRecorder, TraceStore
+  formatRanges, type Generation, GenerationTraces, parseTraceId, type PeerStats, type SpeculationSummary, type SwarmClient
 } from '../index.js'
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
 import { action, command, parse, UsageError } from './command.js'
@@ -39,18 +39,16 @@ export function generateCommand (): Command {
 async function run (options: GenerateCommandOptions, { terminal, signal }: { terminal: Terminal, signal: AbortSignal }): Promise<void> {
   const prompt = await readPrompt(options)
   const traceId = options.traceparent ?? parseTraceId(process.env.TRACEPARENT ?? '')
-  const recorder = options.trace ? new TraceRecorder() : undefined
-  const client = await openClient(options, { terminal, signal }, {
-    onLayer: recorder?.onLayer,
-    onEvent: recorder?.onEvent,
-    traceId
-  })
+  const traces = options.trace ? new GenerationTraces(problem => { terminal.note(problem) }) : undefined
+  const client = await openClient(options, { terminal, signal }, { onEvent: traces?.onEvent })
   try {
     const promptTokens = prompt.ids ?? (options.chat === true ? client.encodeChat([{ role: 'user', content: prompt.text }]) : client.encode(prompt.text))
-    recorder?.begin()
+    const recorder = traces?.begin(traceId)
     const events = client.generate(promptTokens, {
       maxTokens: options.maxTokens,
       sampling: { temperature: options.temperature, topK: options.topK, topP: options.topP, seed: options.seed },
+      traceId: recorder?.traceId ?? traceId,
+      onLayer: recorder?.onLayer,
       signal
     })
     if (options.chat !== true && prompt.ids === undefined) terminal.result(prompt.text)
@@ -65,7 +63,8 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: { ter
         // What an unfinished character at the end came to.
         terminal.result(`${event.generation.text.slice(written)}\n`)
         const peers = client.peers()
-        const trace = await keep(recorder?.trace(client.bundle.id, peers, traceId), terminal)
+        const trace = recorder && traces?.end(recorder, client)?.id
+        await traces?.settle()
         terminal.event('done', { ...event.generation, peers, plan: client.plan(), localLayers: [...client.localLayers], partlyLocal: client.partlyLocal, trace })
         if (!terminal.json) terminal.note(summary(event.generation, peers, client))
         if (!terminal.json && trace !== undefined) terminal.note(`\nWhere the time went: moeswarm explain ${trace}`)
@@ -80,18 +79,6 @@ function parseTraceparent (text: string): string {
   const id = parseTraceId(text)
   if (id === undefined) throw new InvalidArgumentError('It is 32 hex digits, or a traceparent such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.')
   return id
-}
-
-/** Returns the id of the trace that was kept. */
-async function keep (trace: GenerationTrace | undefined, terminal: Terminal): Promise<string | undefined> {
-  if (trace === undefined) return undefined
-  try {
-    await new TraceStore().save(trace)
-    return trace.id
-  } catch (error) {
-    terminal.note(`The record for moeswarm explain could not be kept (${error instanceof Error ? error.message : String(error)}).`)
-    return undefined
-  }
 }
 
 async function readPrompt ({ prompt, promptIds }: GenerateCommandOptions): Promise<{ text: string, ids?: number[] }> {

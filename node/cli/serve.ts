@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { inspect } from 'node:util'
 import type { Command } from 'commander'
-import { ApiServer, ClientMetrics, isLoopback, type LayerEvent, type MetricsServer, type RequestLog, serveMetrics, TrafficMonitor } from '../index.js'
+import { ApiServer, ClientMetrics, GenerationTraces, isLoopback, type LayerEvent, type MetricsServer, type RequestLog, serveMetrics, type SwarmEvent, TrafficMonitor } from '../index.js'
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
 import { action, command, parse, type Run, UsageError } from './command.js'
 import { cannotListen } from './http-errors.js'
@@ -18,6 +18,7 @@ interface ServeOptions extends ClientOptions, LogOptions {
   maxTokens?: number
   maxBody: number
   metrics?: string
+  trace: boolean
 }
 
 export function serveCommand (): Command {
@@ -31,6 +32,7 @@ export function serveCommand (): Command {
     .option('--max-tokens <n>', 'tokens of a text at most (default: up to the model\'s context)', parse.count(1))
     .option('--max-body <size>', 'size of a request', parse.bytes, 4 * 1024 * 1024)
     .option('--metrics <[host:]port>', 'serve Prometheus metrics there, on the loopback interface unless a host is named')
+    .option('--no-trace', 'keep no record of times and peers for moeswarm explain')
     // A signal is the usual end of a server.
     .action(action<ServeOptions>(run, 0))
 }
@@ -44,7 +46,12 @@ async function run (options: ServeOptions, { terminal, signal }: Run): Promise<v
     monitor.onLayer(event)
     metrics.onLayer(event)
   }
-  const client = await openClient(options, { terminal, signal }, { onLayer, onEvent: metrics.onEvent }, log)
+  const traces = options.trace ? new GenerationTraces(problem => { log.write('warn', 'trace-not-kept', problem) }) : undefined
+  const onEvent = (event: SwarmEvent): void => {
+    metrics.onEvent(event)
+    traces?.onEvent(event)
+  }
+  const client = await openClient(options, { terminal, signal }, { onLayer, onEvent }, log)
   let scraped: MetricsServer | undefined
   try {
     metrics.follow(client)
@@ -58,6 +65,7 @@ async function run (options: ServeOptions, { terminal, signal }: Run): Promise<v
       cors: options.cors,
       limits: { concurrent: options.parallel, queued: options.queue, bodyBytes: options.maxBody, ...(options.maxTokens !== undefined && { maxTokens: options.maxTokens }) },
       onGenerate: metrics.onGenerate,
+      traces,
       onRequest: request => { logRequest(terminal, log, request) }
     }).catch((error: unknown) => { throw cannotListen(error, options.host, options.port) })
     if (options.apiKey === undefined && !isLoopback(options.host)) {
@@ -69,6 +77,7 @@ async function run (options: ServeOptions, { terminal, signal }: Run): Promise<v
     if (!signal.aborted) await once(signal, 'abort')
     log.write('info', 'stopping', 'Finishing the answers under way ...')
     await server.stop()
+    await traces?.settle()
     terminal.event('stopped')
   } finally {
     await scraped?.stop()
@@ -76,9 +85,9 @@ async function run (options: ServeOptions, { terminal, signal }: Run): Promise<v
   }
 }
 
-function logRequest (terminal: Terminal, log: Log, { method, path, status, ms, error, aborted }: RequestLog): void {
+function logRequest (terminal: Terminal, log: Log, { method, path, status, ms, error, aborted, traceId }: RequestLog): void {
   const reason = error === undefined ? undefined : inspect(error)
-  const fields = { method, path, status, ms, aborted, ...(reason !== undefined && { error: reason }) }
+  const fields = { method, path, status, ms, aborted, traceId, ...(reason !== undefined && { error: reason }) }
   terminal.event('request', fields)
-  log.write(reason === undefined ? 'info' : 'error', 'request', `${method} ${path} ${aborted ? 'client left' : status} ${formatMs(ms)}${reason === undefined ? '' : `\n${reason}`}`, fields)
+  log.write(reason === undefined ? 'info' : 'error', 'request', `${method} ${path} ${aborted ? 'client left' : status} ${formatMs(ms)}${path.startsWith('/v1/') && method === 'POST' ? ` trace ${traceId}` : ''}${reason === undefined ? '' : `\n${reason}`}`, fields)
 }

@@ -86,7 +86,7 @@ export class AttentionClient {
     private readonly embedding: Embedding,
     private readonly layers: Layer[],
     private readonly head: Session,
-    private readonly dispatcher: ExpertDispatcher
+    readonly dispatcher: ExpertDispatcher
   ) {
     this.config = bundle.config
     this.refinement = bundle.headTensor === 'head' ? new HeadRefinement(bundle.config, embedding) : undefined

@@ -1,4 +1,5 @@
 import { ModelError, type TextStream } from '../../model-tools/index.js'
+import type { ExpertDispatcher } from '../../swarm/index.js'
 import type { AttentionClient } from './attention-client.js'
 import { LapProfile, type LapTimes, type LayerTimes } from './lap-profile.js'
 import { logProbabilities, type StepLogProbabilities } from './log-probabilities.js'
@@ -17,6 +18,8 @@ export interface GenerateOptions extends SpeculationOptions {
   stop?: string[]
   /** Tell the log-probability of each token, and of as many of the most likely ones. @default not told */
   logProbabilities?: number
+  /** Computes the experts. @default the client's */
+  dispatcher?: ExpertDispatcher
   signal?: AbortSignal
 }
 
@@ -61,7 +64,7 @@ export async function * generate (
   client: AttentionClient, stream: TextStream, promptTokens: number[], options: GenerateOptions, speculation: SpeculationInit = { drafters: {}, policy: new DraftPolicy() }, cache = client.newCache()
 ): AsyncGenerator<GenerateEvent, void, void> {
   const { maxPositions, eosTokenIds, vocabSize, hiddenSize } = client.config
-  const { maxTokens, signal } = options
+  const { maxTokens, dispatcher, signal } = options
   if (promptTokens.length === 0) throw new ModelError('out-of-range', 'The prompt is empty: give at least one token.')
   if (promptTokens.length > maxPositions) {
     throw new ModelError('out-of-range', `The prompt has ${promptTokens.length} tokens, the model's context ends at ${maxPositions}: shorten the prompt.`, { tokens: promptTokens.length, maxPositions })
@@ -74,7 +77,7 @@ export async function * generate (
   const prefilling = new LapProfile()
   const decode = new LapProfile()
   const start = performance.now()
-  let rows = yield * prefill(client, cache, promptTokens, { profile: prefilling, signal })
+  let rows = yield * prefill(client, cache, promptTokens, { profile: prefilling, dispatcher, signal })
 
   const context = { tokens: [...promptTokens], cache, state: rows.states, pick: (logits: Float32Array, position: number) => sampler.sample(logits, position), signal, likely: sampler.likely.bind(sampler) }
   for (const token of promptTokens) speculator.push(token)
@@ -107,7 +110,7 @@ export async function * generate (
     const draft = await speculator.draft(context, Math.min(maxTokens - tokens.length, maxPositions - cache.length) - 1)
     const lapStart = performance.now()
     const { length: before } = cache
-    rows = await client.lap([context.tokens[context.tokens.length - 1], ...draft.tokens], cache, { wanted: 'all', parents: draft.parents, profile: decode, signal })
+    rows = await client.lap([context.tokens[context.tokens.length - 1], ...draft.tokens], cache, { wanted: 'all', parents: draft.parents, profile: decode, dispatcher, signal })
     chosen = confirmDraft(draft, (row, depth) => context.pick(logitsOf(row), context.tokens.length + depth))
     cache.keep(before, chosen.rows)
     const last = chosen.rows[chosen.rows.length - 1]

@@ -1,3 +1,4 @@
+import type { ExpertDispatcher } from '../../swarm/index.js'
 import type { AttentionClient, LapResult } from './attention-client.js'
 import type { KvCache } from './kv-cache.js'
 import type { LapProfile } from './lap-profile.js'
@@ -23,6 +24,8 @@ export interface PrefillEvent {
 
 export interface PrefillOptions {
   profile: LapProfile
+  /** @default the client's */
+  dispatcher?: ExpertDispatcher
   signal?: AbortSignal
 }
 
@@ -42,7 +45,7 @@ export function prefillChunks (tokens: number[]): number[][] {
  * is nothing to compute, because all wait for the network, the next chunk sets out. So as many are under way as hide the round
  * trips, 1 + round trip / compute of a chunk, and no more. When it throws or is left, no lap is in flight any more.
  */
-export async function * prefill (client: AttentionClient, cache: KvCache, tokens: number[], { profile, signal }: PrefillOptions): AsyncGenerator<PrefillEvent, LapResult, void> {
+export async function * prefill (client: AttentionClient, cache: KvCache, tokens: number[], { profile, dispatcher, signal }: PrefillOptions): AsyncGenerator<PrefillEvent, LapResult, void> {
   const cached = cache.length
   const chunks = prefillChunks(tokens.slice(cached))
   const left = new AbortController()
@@ -54,7 +57,7 @@ export async function * prefill (client: AttentionClient, cache: KvCache, tokens
       if (i > 0) await Promise.race([laps[i - 1], client.turns.idle()])
       if (i >= MOST_IN_FLIGHT) await laps[i - MOST_IN_FLIGHT]
     })
-    const lap = start.then(async () => await client.lap(chunk, cache, { wanted: i === chunks.length - 1 ? 'last' : 'none', pass: 'prefill', profile, signal: either }))
+    const lap = start.then(async () => await client.lap(chunk, cache, { wanted: i === chunks.length - 1 ? 'last' : 'none', pass: 'prefill', profile, dispatcher, signal: either }))
     lap.catch(() => { /* whoever awaits it below hears of it; those behind it fail likewise */ })
     laps.push(lap)
   }

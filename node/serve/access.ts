@@ -22,7 +22,7 @@ export class Access {
   corsHeaders ({ headers }: IncomingMessage): OutgoingHttpHeaders {
     const { origin } = headers
     if (origin === undefined || !this.allows(origin)) return {}
-    return { 'access-control-allow-origin': origin, vary: 'Origin', 'access-control-expose-headers': 'retry-after' }
+    return { 'access-control-allow-origin': origin, vary: 'Origin', 'access-control-expose-headers': 'retry-after, x-request-id' }
   }
 
   /** Answer to a browser that asks whether it may ask. */

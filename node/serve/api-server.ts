@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { GenerateEvent } from '../client/generate.js'
 import type { SwarmClient } from '../swarm-client.js'
+import type { GenerationTraces } from '../trace/index.js'
 import { VERSION } from '../version.js'
 import { Admission } from './admission.js'
 import { chatCompletions } from './chat-completions.js'
@@ -45,6 +46,8 @@ export interface ServeInit {
   monitor?: TrafficMonitor
   /** Called with each event of each generation, for `ClientMetrics`. */
   onGenerate?: (event: GenerateEvent) => void
+  /** Keeps a trace of each text for moeswarm explain; its `onEvent` has to be the client's. @default none are kept */
+  traces?: GenerationTraces
   onRequest?: (log: RequestLog) => void
 }
 
@@ -63,6 +66,7 @@ export class ApiServer {
       names,
       monitor: init.monitor ?? new TrafficMonitor(),
       onGenerate: init.onGenerate,
+      traces: init.traces,
       admission: new Admission(limits.concurrent, limits.queued),
       maxTokens: limits.maxTokens,
       fingerprint: `moeswarm-${VERSION}-${client.bundle.id.slice(0, 12)}`
@@ -82,7 +86,7 @@ function apiRoutes (context: ApiContext, { bodyBytes, bodyMs }: ServeLimits): Ro
   const post = (path: RegExp, handle: typeof completions): Route => ({
     method: 'POST',
     path,
-    handle: async ({ request, response, signal }) => { await handle(context, { body: await readJson(request, bodyBytes, bodyMs), response, signal }) }
+    handle: async ({ request, response, traceId, signal }) => { await handle(context, { body: await readJson(request, bodyBytes, bodyMs), response, traceId, signal }) }
   })
   return [
     post(/^\/v1\/chat\/completions$/, chatCompletions),

@@ -9,7 +9,7 @@ import { type ChatRequest, parseChatRequest } from './request-schema.js'
 interface ToolCallForm { id: string, type: 'function', function: { name: string, arguments: string } }
 
 /** `POST /v1/chat/completions` */
-export async function chatCompletions (context: ApiContext, { body, response, signal }: ApiCall): Promise<void> {
+export async function chatCompletions (context: ApiContext, { body, response, traceId, signal }: ApiCall): Promise<void> {
   const request = parseChatRequest(body)
   const model = context.names.check(request.model)
   const { client } = context
@@ -28,6 +28,8 @@ export async function chatCompletions (context: ApiContext, { body, response, si
         client,
         monitor: context.monitor,
         onGenerate: context.onGenerate,
+        traces: context.traces,
+        traceId,
         prompt,
         options: {
           ...generateOptions(request, request.max_completion_tokens ?? request.max_tokens, context, abort, index),

@@ -20,7 +20,7 @@ interface Echo {
 }
 
 /** `POST /v1/completions` */
-export async function completions (context: ApiContext, { body, response, signal }: ApiCall): Promise<void> {
+export async function completions (context: ApiContext, { body, response, traceId, signal }: ApiCall): Promise<void> {
   const request = parseCompletionRequest(body)
   const model = context.names.check(request.model)
   const { client } = context
@@ -45,6 +45,8 @@ export async function completions (context: ApiContext, { body, response, signal
         client,
         monitor: context.monitor,
         onGenerate: context.onGenerate,
+        traces: context.traces,
+        traceId,
         prompt: ids,
         options: { ...generateOptions(request, request.max_tokens ?? DEFAULT_MAX_TOKENS, context, abort, index % n), logProbabilities: request.logprobs },
         chat: false,

@@ -2,6 +2,7 @@ import { type ToolCall, ToolCallReader } from '../../model-tools/index.js'
 import type { GenerateEvent, Generation } from '../client/generate.js'
 import type { StepLogProbabilities } from '../client/log-probabilities.js'
 import type { GenerateInit, SwarmClient } from '../swarm-client.js'
+import type { GenerationTraces } from '../trace/index.js'
 import type { TrafficMonitor } from './traffic-monitor.js'
 
 /** What a step of a generation adds to an answer. */
@@ -29,13 +30,17 @@ export interface RunInit {
   chat: boolean
   /** Called with each event of the generation, for metrics. */
   onGenerate?: (event: GenerateEvent) => void
+  /** Where the generation's trace is kept for moeswarm explain. */
+  traces?: GenerationTraces
+  /** W3C trace id that names the generation. */
+  traceId?: string
   onPrefill?: (done: number, total: number) => Promise<void>
   /** Called for each piece that says something; the generation waits for it. */
   onPiece?: (piece: Piece) => Promise<void>
 }
 
 /** Generates one answer. Rejects as `SwarmClient.generate` does. */
-export async function runGeneration ({ client, monitor, prompt, options, chat, onGenerate, onPrefill, onPiece }: RunInit): Promise<Answer> {
+export async function runGeneration ({ client, monitor, prompt, options, chat, onGenerate, traces, traceId, onPrefill, onPiece }: RunInit): Promise<Answer> {
   const reader = chat && client.toolCalls !== undefined ? new ToolCallReader(client.toolCalls) : undefined
   const answer: Omit<Answer, 'generation' | 'finishReason'> = { content: '', calls: [], logProbabilities: [] }
   const read = (text: string): Piece => reader?.push(text) ?? { content: text, calls: [] }
@@ -46,9 +51,11 @@ export async function runGeneration ({ client, monitor, prompt, options, chat, o
     if (piece.content !== '' || piece.calls.length > 0 || piece.logProbabilities !== undefined) await onPiece?.(piece)
   }
   const watched = monitor.begin(prompt.length)
+  const recorder = traces?.begin(traceId)
   let written = 0
   try {
-    for await (const event of client.generate(prompt, { ...options, specialTokens: reader === undefined ? 'skip' : 'keep' })) {
+    for await (const event of client.generate(prompt, { ...options, traceId: recorder?.traceId ?? traceId, onLayer: recorder?.onLayer, specialTokens: reader === undefined ? 'skip' : 'keep' })) {
+      recorder?.onGenerate(event)
       onGenerate?.(event)
       if (event.type === 'prefill') {
         watched.prefill(event.done)
@@ -69,6 +76,7 @@ export async function runGeneration ({ client, monitor, prompt, options, chat, o
     }
     throw new Error('a generation ended without a done event')
   } finally {
+    if (recorder !== undefined) traces?.end(recorder, client)
     watched.end()
   }
 }

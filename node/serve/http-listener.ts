@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { newTraceId, parseTraceId } from '../../swarm/index.js'
 import { ApiError, toApiError } from './api-error.js'
 
 /** A request that was answered, for a log. */
@@ -12,13 +13,26 @@ export interface RequestLog {
   error?: unknown
   /** The client left before the end. */
   aborted: boolean
+  /** W3C trace id, the caller's where there was one; the answer has it as x-request-id. */
+  traceId: string
+}
+
+/** A request that is being answered. */
+export interface HttpCall {
+  request: IncomingMessage
+  response: ServerResponse
+  traceId: string
+  /** Aborts when the client leaves or answers are cut off. */
+  signal: AbortSignal
+  /** Aborts when the listener begins to end. */
+  ending: AbortSignal
 }
 
 export interface HttpListenerInit {
   host: string
   port: number
-  /** Answers, or rejects with what becomes an answer. `signal` aborts when the client leaves or answers are cut off, `ending` when the listener begins to end. */
-  answer: (request: IncomingMessage, response: ServerResponse, signal: AbortSignal, ending: AbortSignal) => Promise<void>
+  /** Answers, or rejects with what becomes an answer. */
+  answer: (call: HttpCall) => Promise<void>
   onRequest?: (log: RequestLog) => void
 }
 
@@ -79,16 +93,19 @@ export class HttpListener {
     // Errors of a socket that is gone are no news.
     request.on('error', () => {})
     response.on('error', () => {})
+    const { traceparent } = request.headers
+    const traceId = parseTraceId(typeof traceparent === 'string' ? traceparent : '') ?? newTraceId()
+    response.setHeader('x-request-id', traceId)
     let failure: unknown
     try {
-      await this.init.answer(request, response, AbortSignal.any([left.signal, this.stopping.signal]), this.ending.signal)
+      await this.init.answer({ request, response, traceId, signal: AbortSignal.any([left.signal, this.stopping.signal]), ending: this.ending.signal })
     } catch (error) {
       const known = toApiError(this.stopping.signal.aborted && !left.signal.aborted ? this.stopping.signal.reason : error)
       if (known.status >= 500 && known.cause !== undefined && !left.signal.aborted) failure = known.cause
       if (!response.destroyed) answerError(response, known)
     }
     this.init.onRequest?.({
-      method: request.method ?? '', path: (request.url ?? '').replace(/\?.*/, ''), status: response.statusCode, ms: performance.now() - start, error: failure, aborted: left.signal.aborted
+      method: request.method ?? '', path: (request.url ?? '').replace(/\?.*/, ''), status: response.statusCode, ms: performance.now() - start, error: failure, aborted: left.signal.aborted, traceId
     })
   }
 }

@@ -4,6 +4,7 @@ import type { GenerateInit, SwarmClient } from '../swarm-client.js'
 import type { Admission } from './admission.js'
 import type { ModelNames } from './model-names.js'
 import type { CommonRequest } from './request-schema.js'
+import type { GenerationTraces } from '../trace/index.js'
 import type { TrafficMonitor } from './traffic-monitor.js'
 
 /** What the handlers of one server share. */
@@ -11,6 +12,7 @@ export interface ApiContext {
   client: SwarmClient
   monitor: TrafficMonitor
   onGenerate?: (event: GenerateEvent) => void
+  traces?: GenerationTraces
   names: ModelNames
   admission: Admission
   /** Tokens of one text at most, whatever the request says. */
@@ -23,6 +25,7 @@ export interface ApiContext {
 export interface ApiCall {
   body: object
   response: ServerResponse
+  traceId: string
   /** Aborts when the client has left or the server ends. */
   signal: AbortSignal
 }

@@ -6,6 +6,8 @@ import { HttpListener, type RequestLog } from './http-listener.js'
 export interface RouteCall {
   request: IncomingMessage
   response: ServerResponse
+  /** W3C trace id: the caller's, or a new one. */
+  traceId: string
   /** Aborts when the client has left or the server cuts answers off. */
   signal: AbortSignal
   /** Aborts when the server begins to end: for answers that have no end of their own. */
@@ -35,7 +37,7 @@ export async function listen ({ routes, port, onRequest, ...init }: ListenInit):
     host: init.host,
     port,
     onRequest,
-    answer: async (request, response, signal, ending) => {
+    answer: async ({ request, response, traceId, signal, ending }) => {
       for (const [name, value] of Object.entries(access.corsHeaders(request))) response.setHeader(name, value!)
       if (request.method === 'OPTIONS') {
         response.writeHead(204, access.preflightHeaders(request)).end()
@@ -45,7 +47,7 @@ export async function listen ({ routes, port, onRequest, ...init }: ListenInit):
       const { route, rest } = find(routes, request)
       if (route.open !== true) access.checkKey(request)
       if (ending.aborted) throw new ApiError(503, 'server_error', 'The server ends: ask another one, or later.', { code: 'shutting_down', headers: { connection: 'close' } })
-      await route.handle({ request, response, signal, ending, rest })
+      await route.handle({ request, response, traceId, signal, ending, rest })
     }
   })
 }

@@ -1,4 +1,5 @@
 export { explain } from './explanation.js'
+export { GenerationTraces, type TracedClient } from './generation-traces.js'
 export { TraceRecorder } from './recorder.js'
 export { TraceStore, traceDirectory } from './store.js'
 export type { GenerationTrace, Incident, LapTime, TracedLayer } from './trace.js'

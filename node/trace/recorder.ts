@@ -5,10 +5,10 @@ import type { LayerTimes } from '../client/lap-profile.js'
 import type { LayerEvent } from '../client/observed-dispatcher.js'
 import { type GenerationTrace, type Incident, INCIDENTS_KEPT, type LapTime, LAPS_KEPT, type Span, SPANS_KEPT, type TracedLayer } from './trace.js'
 
-/** Records one generation at a time. Hand `onLayer` and `onEvent` to `SwarmClient.open` and each event of the generation to `onGenerate`. */
+/** Records one generation: hand it `traceId` and `onLayer`, each of its events to `onGenerate`, and the client's to `onEvent`, which tells by the trace id which are of this generation. */
 export class TraceRecorder {
-  private startedAt = new Date()
-  private start = NaN
+  private readonly startedAt = new Date()
+  private readonly start = performance.now()
   private readonly prefill = new LapWatch()
   private readonly decode = new LapWatch()
   private current = this.prefill
@@ -16,16 +16,13 @@ export class TraceRecorder {
   private readonly spans: Span[] = []
   private done: GenerateEvent & { type: 'done' } | undefined
 
-  /** The generation starts now. */
-  begin (): void {
-    this.startedAt = new Date()
-    this.start = performance.now()
-  }
+  /** The generation starts now. @param traceId - W3C trace id of its requests */
+  constructor (readonly traceId: string) {}
 
   readonly onLayer = (event: LayerEvent): void => { this.current.add(event, performance.now(), this.start) }
 
   readonly onEvent = (event: SwarmEvent): void => {
-    if (Number.isNaN(this.start)) return
+    if ('traceId' in event && event.traceId !== this.traceId) return
     if (event.type === 'request-answered' && this.spans.length < SPANS_KEPT) this.spans.push({ spanId: event.spanId, peerId: event.peerId, layer: event.layer, atMs: performance.now() - this.start, ms: event.tookMs })
     const incident = incidentOf(event, performance.now() - this.start)
     if (incident !== undefined && this.incidents.length < INCIDENTS_KEPT) this.incidents.push(incident)
@@ -37,12 +34,12 @@ export class TraceRecorder {
   }
 
   /** Undefined before the generation is done. */
-  trace (model: string, peers: PeerStats[], traceId?: string): GenerationTrace | undefined {
+  trace (model: string, peers: PeerStats[]): GenerationTrace | undefined {
     if (this.done === undefined) return undefined
     const { promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap, prefillLap, layers, prefillLayers } = this.done.generation
     const id = `${this.startedAt.toISOString().replace(/\D/g, '').slice(0, 14)}-${randomBytes(3).toString('hex')}`
     return {
-      format: 1, id, startedAt: this.startedAt.toISOString(), model, ...(traceId !== undefined && { traceId }), promptTokens: promptTokens.length, tokens: tokens.length, finishReason,
+      format: 2, id, startedAt: this.startedAt.toISOString(), model, traceId: this.traceId, promptTokens: promptTokens.length, tokens: tokens.length, finishReason,
       tokensPerSecond, firstTokenMs, lap, prefillLap, layers: this.decode.layers(layers), prefillLayers: this.prefill.layers(prefillLayers), laps: this.decode.laps, peers, incidents: this.incidents, spans: this.spans
     }
   }

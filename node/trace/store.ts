@@ -7,6 +7,9 @@ import type { GenerationTrace } from './trace.js'
 /** Traces that are kept; the oldest goes when another comes. */
 const TRACES_KEPT = 50
 
+/** What a beginning of a trace id must have: shorter ones are misspelt ids of traces. */
+const SHORTEST_TRACE_ID = 8
+
 const FILE = /^(\d{14}-[0-9a-f]{6})\.json$/
 
 /** $XDG_STATE_HOME/moeswarm/traces. */
@@ -33,19 +36,33 @@ export class TraceStore {
     return names.flatMap(name => FILE.exec(name)?.[1] ?? []).sort().reverse()
   }
 
-  /** @param id - or what it starts with. @default the last @throws ModelError 'not-found' */
+  /** @param id - of the trace, or a W3C trace id, or what one of them starts with. @default the last @throws ModelError 'not-found' */
   async open (id?: string): Promise<GenerationTrace> {
     const ids = await this.ids()
-    const found = id === undefined ? ids[0] : ids.find(one => one.startsWith(id))
+    const found = id === undefined ? ids[0] : ids.find(one => one.startsWith(id)) ?? await this.byTraceId(id, ids)
     if (found === undefined) {
       throw new ModelError('not-found', id === undefined
-        ? `There is no trace of a generation in ${this.dir}: moeswarm generate leaves one.`
+        ? `There is no trace of a generation in ${this.dir}: moeswarm generate, chat and serve leave one of each text that came to its end.`
         : `There is no trace of a generation ${id} in ${this.dir}, which keeps the last ${TRACES_KEPT}: moeswarm explain --list names them.`, { path: this.dir })
     }
-    const path = join(this.dir, `${found}.json`)
+    return await this.read(found)
+  }
+
+  /** The newest one's id. */
+  private async byTraceId (traceId: string, ids: string[]): Promise<string | undefined> {
+    if (traceId.length < SHORTEST_TRACE_ID) return undefined
+    for (const id of ids) {
+      const trace = await this.read(id).catch(() => undefined)
+      if (trace?.traceId.startsWith(traceId) === true) return id
+    }
+    return undefined
+  }
+
+  private async read (id: string): Promise<GenerationTrace> {
+    const path = join(this.dir, `${id}.json`)
     try {
       const trace = JSON.parse(await readFile(path, 'utf8')) as GenerationTrace
-      if (trace.format === 1) return trace
+      if (trace.format === 2) return trace
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error
     }

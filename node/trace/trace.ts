@@ -4,13 +4,13 @@ import type { PeerStats } from '../../swarm/index.js'
 
 /** What is kept of a generation to tell why it was slow: times, layers and peers, never the text. Milliseconds. */
 export interface GenerationTrace {
-  format: 1
+  format: 2
   id: string
   startedAt: string
   /** Model id. */
   model: string
-  /** W3C trace id, where there is one: peers that log at level debug name it too. */
-  traceId?: string
+  /** W3C trace id: peers that log at level debug name it too. */
+  traceId: string
   /** Numbers of tokens. */
   promptTokens: number
   tokens: number
@@ -28,7 +28,7 @@ export interface GenerationTrace {
   peers: PeerStats[]
   /** Requests that a replica had to answer, and those that one was asked beside; at most INCIDENTS_KEPT. */
   incidents: Incident[]
-  /** Requests by their span ids, where there is a trace id; at most SPANS_KEPT. */
+  /** Requests by their span ids; at most SPANS_KEPT. */
   spans: Span[]
 }
 

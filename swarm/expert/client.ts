@@ -4,13 +4,12 @@ import { SwarmError } from '../errors.js'
 import type { WireDtype } from '../interface.js'
 import { decodePeerFrame, decodeReplyRows, encodeCancel, encodeRequest, replyBytes, requestBytes } from './codec.js'
 import type { PeerFrame, RequestPart, WireErrorCode } from './codec.js'
-import type { StreamTrace } from '../trace-context.js'
+import { newRequestTrace, type RequestTrace, TRACE_BYTES } from '../trace-context.js'
 import { FrameStream } from './frames.js'
 import { decodeHelloReply, encodeHello, type Welcome } from './handshake.js'
 
 /** A reply to a traced request. */
-export interface TracedAnswer {
-  requestId: number
+export interface TracedAnswer extends RequestTrace {
   layer: number
   tokens: number
   /** From the hand-over to the socket to the reply. */
@@ -28,9 +27,7 @@ export interface ExpertClientInit {
   experts: number
   wire: WireDtype
   signal: AbortSignal
-  /** Names the requests of this stream at both ends. */
-  trace?: StreamTrace
-  /** Called for each reply where requests are traced. */
+  /** Called for each reply to a traced request. */
   onTraced?: (answer: TracedAnswer) => void
   /** Called once when the stream has ended after a successful `open`, for whatever reason. */
   onClose: (client: ExpertClient, error: SwarmError) => void
@@ -56,6 +53,8 @@ export interface RequestOptions {
   signal?: AbortSignal
   /** Form of both ways; one that the peer takes. @default that of the stream */
   dtype?: WireDtype
+  /** Names the request here, and at a peer that takes such names. @default not traced */
+  traceId?: string
 }
 
 /** A request that has been handed to the socket. */
@@ -69,6 +68,7 @@ interface PendingRequest {
   dtype: WireDtype
   layer: number
   tokens: number
+  trace?: RequestTrace
   encodeMs: number
   sentAt: number
   sentBytes: number
@@ -133,7 +133,7 @@ export class ExpertClient {
   /** Whether a request of this size and its reply fit the agreed limits. */
   fits (tokens: number, assignments: number): boolean {
     const { hiddenSize, wire } = this.#init
-    const bytes = Math.max(requestBytes(wire, tokens, assignments, hiddenSize), replyBytes(wire, tokens, hiddenSize))
+    const bytes = Math.max(requestBytes(wire, tokens, assignments, hiddenSize) + TRACE_BYTES, replyBytes(wire, tokens, hiddenSize))
     return tokens <= this.welcome.maxTokens && bytes <= Math.min(this.welcome.maxFrameBytes, limits.MAX_FRAME_BYTES)
   }
 
@@ -146,7 +146,7 @@ export class ExpertClient {
    * Encodes and hands the request to the socket before it returns. The reply rejects with SwarmError 'peer-gone', 'timeout', 'aborted',
    * 'malformed' (the reply), or what the peer answers: 'busy', 'not-hosted', 'too-large', 'compute-failed', 'malformed' (the request).
    */
-  ask (part: RequestPart, { deadlineMs, signal, dtype = this.#init.wire }: RequestOptions): AskedPeer {
+  ask (part: RequestPart, { deadlineMs, signal, dtype = this.#init.wire, traceId }: RequestOptions): AskedPeer {
     if (this.closed) return refusedAtOnce(new SwarmError('peer-gone', `The connection to peer ${this.peerId} ended.`, { peerId: this.peerId }))
     if (signal?.aborted === true) return refusedAtOnce(aborted())
     if (this.#pending.size >= this.welcome.maxInFlight || this.#frames.backlogBytes > limits.MAX_WRITE_BACKLOG_BYTES) {
@@ -154,7 +154,8 @@ export class ExpertClient {
     }
     const id = this.#takeId()
     const startedAt = performance.now()
-    const framed = encodeRequest(id, dtype, part, this.#init.hiddenSize)
+    const trace = traceId == null ? undefined : newRequestTrace(traceId)
+    const framed = encodeRequest(id, dtype, part, this.#init.hiddenSize, this.welcome.traces ? trace : undefined)
     const encodedAt = performance.now()
     const cancel = (): void => { this.#cancel(id, aborted()) }
     const reply = new Promise<PartReply>((resolve, reject) => {
@@ -166,6 +167,7 @@ export class ExpertClient {
         dtype,
         layer: part.layer,
         tokens: part.tokens,
+        trace,
         encodeMs: encodedAt - startedAt,
         sentAt: encodedAt,
         sentBytes: framed.byteLength,
@@ -197,7 +199,7 @@ export class ExpertClient {
     const onAbort = (): void => { this.#frames.abort(aborted()) }
     signal.addEventListener('abort', onAbort, { once: true })
     try {
-      this.#frames.send(encodeHello({ modelId, hiddenSize, experts, wire, maxFrameBytes: limits.MAX_FRAME_BYTES, trace: this.#init.trace }))
+      this.#frames.send(encodeHello({ modelId, hiddenSize, experts, wire, maxFrameBytes: limits.MAX_FRAME_BYTES }))
       const welcome = await outcome
       if (welcome instanceof SwarmError) {
         this.#frames.abort(welcome)
@@ -234,7 +236,8 @@ export class ExpertClient {
     const sum = decodeReplyRows(frame, pending.dtype, pending.tokens, this.#init.hiddenSize)
     this.#settle(frame.id, pending)
     const { queueMicros, serviceMicros } = frame
-    this.#init.onTraced?.({ requestId: frame.id, layer: pending.layer, tokens: pending.tokens, tookMs: arrivedAt - pending.sentAt, queueMicros, serviceMicros })
+    const { trace, layer, tokens } = pending
+    if (trace != null) this.#init.onTraced?.({ ...trace, layer, tokens, tookMs: arrivedAt - pending.sentAt, queueMicros, serviceMicros })
     pending.resolve({
       sum,
       queueMicros,

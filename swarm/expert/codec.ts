@@ -2,6 +2,7 @@ import * as limits from '../constants.js'
 import { SwarmError } from '../errors.js'
 import type { SwarmErrorCode } from '../errors.js'
 import type { ExpertBatch, WireDtype } from '../interface.js'
+import { type RequestTrace, TRACE_BYTES, traceBytes, traceOf } from '../trace-context.js'
 import { allFinite, readRows, rowBytes, writeRows } from './rows.js'
 
 /*
@@ -11,6 +12,7 @@ import { allFinite, readRows, rowBytes, writeRows } from './rows.js'
  *   request   0 u8 kind = 1   1 u8 dtype   2 u16 layer   4 u32 id   8 u32 T   12 u32 N
  *             16 u16 counts[T], u16 experts[N], padding to a multiple of 4, f32 weights[N], rows [T, H]
  *             Token t owns the next counts[t] entries of experts and weights; the counts sum up to N.
+ *             With the highest bit of the dtype set, a trace id of 16 bytes and a span id of 8 follow (only to peers whose welcome says so).
  *   reply     0 u8 kind = 2   1 u8 dtype   2 u16 zero    4 u32 id   8 u32 T   12 u32 queue µs   16 u32 service µs
  *             20 rows [T, H]: per token the sum of weight * expert(hidden)
  *   error     0 u8 kind = 3   1 u8 code    2 u16 zero    4 u32 id   8 u32 retry after ms
@@ -29,6 +31,9 @@ const REQUEST_HEADER = 16
 const REPLY_HEADER = 20
 const ERROR_BYTES = 12
 const CANCEL_BYTES = 8
+
+/** Bit of a request's dtype: a trace follows the rows. */
+const TRACED = 0x80
 
 const DTYPES: readonly WireDtype[] = ['fp32', 'fp16', 'int8']
 
@@ -63,7 +68,7 @@ export interface RequestBounds {
 }
 
 export type ClientFrame =
-  | { kind: 'request', id: number, dtype: WireDtype, batch: ExpertBatch }
+  | { kind: 'request', id: number, dtype: WireDtype, batch: ExpertBatch, trace?: RequestTrace }
   | { kind: 'cancel', id: number }
 
 export type PeerFrame =
@@ -81,11 +86,12 @@ export function replyBytes (dtype: WireDtype, tokens: number, hiddenSize: number
 }
 
 /** A request with its length prefix, in fresh memory: a stream may keep it. The part is trusted. */
-export function encodeRequest (id: number, dtype: WireDtype, part: RequestPart, hiddenSize: number): Uint8Array {
+export function encodeRequest (id: number, dtype: WireDtype, part: RequestPart, hiddenSize: number, trace?: RequestTrace): Uint8Array {
   const { tokens, counts, experts, weights } = part
-  const { framed, frame, view } = allocateFrame(requestBytes(dtype, tokens, experts.length, hiddenSize))
+  const bytes = requestBytes(dtype, tokens, experts.length, hiddenSize)
+  const { framed, frame, view } = allocateFrame(bytes + (trace == null ? 0 : TRACE_BYTES))
   view.setUint8(0, REQUEST)
-  view.setUint8(1, DTYPES.indexOf(dtype))
+  view.setUint8(1, DTYPES.indexOf(dtype) | (trace == null ? 0 : TRACED))
   view.setUint16(2, part.layer, true)
   view.setUint32(4, id, true)
   view.setUint32(8, tokens, true)
@@ -97,6 +103,7 @@ export function encodeRequest (id: number, dtype: WireDtype, part: RequestPart, 
   if ((small.length & 1) === 1) view.setUint16(weightsAt - 2, 0, true)
   new Float32Array(frame.buffer, frame.byteOffset + weightsAt, weights.length).set(weights)
   writeRows(dtype, part.hidden, part.rows, tokens, hiddenSize, frame, requestRowsAt(tokens, experts.length))
+  if (trace != null) frame.set(traceBytes(trace), bytes)
   return framed
 }
 
@@ -160,7 +167,8 @@ export function decodeClientFrame (frame: Uint8Array, bounds: RequestBounds): Cl
 
 function decodeRequest (frame: Uint8Array, view: DataView, id: number, bounds: RequestBounds): ClientFrame {
   if (frame.byteLength < REQUEST_HEADER) throw malformed('a request shorter than its header')
-  const dtype = readDtype(frame[1])
+  const traced = (frame[1] & TRACED) !== 0
+  const dtype = readDtype(frame[1] & ~TRACED)
   const layer = view.getUint16(2, true)
   const tokens = view.getUint32(8, true)
   const assignments = view.getUint32(12, true)
@@ -168,7 +176,8 @@ function decodeRequest (frame: Uint8Array, view: DataView, id: number, bounds: R
   if (tokens === 0) throw malformed('a request without tokens')
   if (tokens > bounds.maxTokens) throw new SwarmError('too-large', `A request has more than ${bounds.maxTokens} tokens.`, { limit: bounds.maxTokens })
   if (assignments > tokens * limits.MAX_EXPERTS_PER_TOKEN) throw malformed('more experts than its tokens can ask for')
-  if (frame.byteLength !== requestBytes(dtype, tokens, assignments, bounds.hiddenSize)) throw malformed('a request whose length does not fit its header')
+  const bytes = requestBytes(dtype, tokens, assignments, bounds.hiddenSize)
+  if (frame.byteLength !== bytes + (traced ? TRACE_BYTES : 0)) throw malformed('a request whose length does not fit its header')
 
   const counts = readUint16s(frame, REQUEST_HEADER, tokens)
   let sum = 0
@@ -187,7 +196,7 @@ function decodeRequest (frame: Uint8Array, view: DataView, id: number, bounds: R
   if (!allFinite(weights)) throw malformed('a weight that is not finite')
   const hidden = readRows(dtype, frame, requestRowsAt(tokens, assignments), tokens, bounds.hiddenSize)
   if (hidden == null) throw malformed('a hidden state that is not finite')
-  return { kind: 'request', id, dtype, batch: { layer, tokens, hidden, counts, experts, weights } }
+  return { kind: 'request', id, dtype, batch: { layer, tokens, hidden, counts, experts, weights }, ...(traced && { trace: traceOf(frame.subarray(bytes)) }) }
 }
 
 /** Reads the head of a frame that a peer sent; the rows of a reply are read by `decodeReplyRows` once its id is known. Throws SwarmError 'malformed'. */

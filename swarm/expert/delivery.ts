@@ -38,15 +38,17 @@ interface Avoided {
 export class Delivery {
   readonly #init: SwarmDispatcherInit
   readonly #state: DispatchState
+  readonly #traceId: string | undefined
   readonly #signal: AbortSignal | undefined
   readonly #avoided = new Map<string, Avoided>()
   /** Set when nobody could be asked for the first time, and never moved: a delivery ends. */
   #patienceEndsAt = Infinity
   #failures = 0
 
-  constructor (init: SwarmDispatcherInit, state: DispatchState, signal: AbortSignal | undefined) {
+  constructor (init: SwarmDispatcherInit, state: DispatchState, traceId: string | undefined, signal: AbortSignal | undefined) {
     this.#init = init
     this.#state = state
+    this.#traceId = traceId
     this.#signal = signal
   }
 
@@ -81,6 +83,11 @@ export class Delivery {
       }
     }
     return { sum, timing, unchecked: [...unchecked] }
+  }
+
+  /** What events of a traced delivery have beside the rest. */
+  get #named (): { traceId?: string } {
+    return this.#traceId == null ? {} : { traceId: this.#traceId }
   }
 
   /** Sends as much of `part` as somebody can be asked for; `unplaced` is the rest. */
@@ -119,7 +126,7 @@ export class Delivery {
     const dtype = form ?? wireOf(this.#init.wire, manifest.wires, latency, size, form => this.#bytesOf(part, form))
     size.bytes = this.#bytesOf(part, dtype)
     const sentAtMs = performance.now()
-    return { part, session, size, sentAtMs, dtype, ...client.ask(part, { deadlineMs: latency.deadlineMs(size), signal: this.#signal, dtype }) }
+    return { part, session, size, sentAtMs, dtype, ...client.ask(part, { deadlineMs: latency.deadlineMs(size), signal: this.#signal, dtype, traceId: this.#traceId }) }
   }
 
   #sizeFor (part: RequestPart, { client }: Session): RequestSize {
@@ -144,7 +151,7 @@ export class Delivery {
     }
     if (best == null || !budget.spend()) return undefined
     tallies.hedged(session.peer, best.peer)
-    this.#init.onEvent({ type: 'request-hedged', peerId: session.peer.peerId, toPeerId: best.peer.peerId, layer: part.layer })
+    this.#init.onEvent({ type: 'request-hedged', peerId: session.peer.peerId, toPeerId: best.peer.peerId, layer: part.layer, ...this.#named })
     return this.#send(part, best)
   }
 
@@ -259,7 +266,7 @@ export class Delivery {
       this.#state.tallies.failed(peer)
       this.#avoided.set(peerId, this.#avoidance(error, session, now))
     }
-    this.#init.onEvent({ type: 'request-failed', peerId, layer: part.layer, code: error.code })
+    this.#init.onEvent({ type: 'request-failed', peerId, layer: part.layer, code: error.code, ...this.#named })
   }
 
   #avoidance (error: SwarmError, session: Session, now: number): Avoided {
@@ -288,7 +295,7 @@ export class Delivery {
     }
     if (this.#patienceEndsAt === Infinity) {
       this.#patienceEndsAt = performance.now() + patienceMs
-      onEvent({ type: 'experts-waiting', layer: part.layer, experts: expertsOf(part) })
+      onEvent({ type: 'experts-waiting', layer: part.layer, experts: expertsOf(part), ...this.#named })
       void directory.refresh(part.layer)
     }
     for (;;) {

@@ -4,7 +4,6 @@ import { SwarmError } from '../errors.js'
 import type { HostedBlock, WireDtype } from '../interface.js'
 import { Hello as PbHello, HelloReply as PbHelloReply, Wire as PbWire } from '../pb/handshake.pb.js'
 import { wireCode, wireNumber, type WireErrorCode } from './codec.js'
-import { TRACE_BYTES, traceBytes, traceOf, type StreamTrace } from '../trace-context.js'
 import { checkBlocks } from './hosted.js'
 
 /** What a client tells a peer when it opens a stream. */
@@ -16,8 +15,6 @@ export interface Hello {
   wire: WireDtype
   /** Largest frame that the client takes. */
   maxFrameBytes: number
-  /** Only where requests are traced. */
-  trace?: StreamTrace
 }
 
 /** What a peer promises for the life of the stream. */
@@ -25,6 +22,8 @@ export interface Welcome {
   maxFrameBytes: number
   maxTokens: number
   maxInFlight: number
+  /** Whether a request may have a trace behind it. */
+  traces: boolean
   blocks: HostedBlock[]
 }
 
@@ -43,8 +42,7 @@ export function encodeHello (hello: Hello): Uint8Array {
     hiddenSize: hello.hiddenSize,
     experts: hello.experts,
     wire: TO_PB[hello.wire],
-    maxFrameBytes: hello.maxFrameBytes,
-    ...(hello.trace != null && { trace: traceBytes(hello.trace) })
+    maxFrameBytes: hello.maxFrameBytes
   })).subarray()
 }
 
@@ -52,7 +50,6 @@ export function encodeHello (hello: Hello): Uint8Array {
 export function decodeHello (frame: Uint8Array): Hello {
   const hello = parse(frame, bytes => PbHello.decode(bytes))
   if (hello.modelId.byteLength !== limits.MODEL_ID_BYTES) throw malformed('a model id of another length')
-  if (hello.trace != null && hello.trace.byteLength !== TRACE_BYTES) throw malformed('a trace of another length')
   if (hello.hiddenSize < 1 || hello.hiddenSize > limits.MAX_HIDDEN_SIZE) throw malformed('a hidden size out of range')
   if (hello.experts < 1 || hello.experts > limits.MAX_EXPERTS) throw malformed('a number of experts out of range')
   if (hello.maxFrameBytes < limits.MIN_FRAME_BYTES) throw malformed('a frame limit below the smallest')
@@ -61,8 +58,7 @@ export function decodeHello (frame: Uint8Array): Hello {
     hiddenSize: hello.hiddenSize,
     experts: hello.experts,
     wire: FROM_PB[hello.wire],
-    maxFrameBytes: hello.maxFrameBytes,
-    ...(hello.trace != null && { trace: traceOf(hello.trace) })
+    maxFrameBytes: hello.maxFrameBytes
   }
 }
 

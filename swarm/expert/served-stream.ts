@@ -3,7 +3,7 @@ import * as constants from '../constants.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
 import type { ExpertBatch, WireDtype } from '../interface.js'
 import { decodeClientFrame, encodeError, encodeReply, isRequest, isWireCode, readFrameId, replyBytes, type WireErrorCode } from './codec.js'
-import { spanId } from '../trace-context.js'
+import type { RequestTrace } from '../trace-context.js'
 import { FrameStream } from './frames.js'
 import { decodeHello, encodeRefusal, encodeWelcome, type Hello, type Refusal } from './handshake.js'
 import { allFinite } from './rows.js'
@@ -124,6 +124,7 @@ export class ServedStream {
       maxFrameBytes: Math.min(hello.maxFrameBytes, maxFrameBytes),
       maxTokens: maxRequestTokens,
       maxInFlight: maxRequestsPerPeer,
+      traces: true,
       blocks: [...this.#state.hosted.blocks]
     }))
   }
@@ -153,7 +154,7 @@ export class ServedStream {
 
     const decoded = this.#decode(frame, id)
     if (decoded == null) return
-    const { dtype, batch } = decoded
+    const { dtype, batch, trace } = decoded
     if (!state.init.wires.includes(dtype)) return this.#refuse(id, 'wrong-wire')
     if (replyBytes(dtype, batch.tokens, state.init.hiddenSize) > hello.maxFrameBytes) return this.#refuse(id, 'too-large')
     if (!state.hosted.holdsAll(batch)) return this.#refuse(id, 'not-hosted')
@@ -164,7 +165,7 @@ export class ServedStream {
     state.bytesInFlight += cost
     use.requests++
     use.bytes += cost
-    void this.#serve(id, dtype, batch, controller).finally(() => {
+    void this.#serve(id, dtype, batch, trace, controller).finally(() => {
       if (this.#running.get(id) === controller) this.#running.delete(id)
       state.requestsInFlight--
       state.bytesInFlight -= cost
@@ -187,7 +188,7 @@ export class ServedStream {
   }
 
   /** A request above a limit is refused alone; one that breaks the protocol is refused and ends the stream. */
-  #decode (frame: Uint8Array, id: number): { dtype: WireDtype, batch: ExpertBatch } | undefined {
+  #decode (frame: Uint8Array, id: number): { dtype: WireDtype, batch: ExpertBatch, trace?: RequestTrace } | undefined {
     const { hiddenSize, experts, layers } = this.#state.init
     try {
       const request = decodeClientFrame(frame, { hiddenSize, experts, layers, maxTokens: this.#state.limits.maxRequestTokens })
@@ -208,7 +209,7 @@ export class ServedStream {
     if (kind === 'cancel') this.#running.get(id)?.abort()
   }
 
-  async #serve (id: number, dtype: WireDtype, batch: ExpertBatch, controller: AbortController): Promise<void> {
+  async #serve (id: number, dtype: WireDtype, batch: ExpertBatch, trace: RequestTrace | undefined, controller: AbortController): Promise<void> {
     const { compute, hiddenSize } = this.#state.init
     const { counters } = this.#state
     let answer: Uint8Array
@@ -218,7 +219,7 @@ export class ServedStream {
       answer = encodeReply(id, dtype, sum, hiddenSize, queueMicros, serviceMicros)
       counters.requests++
       counters.tokens += batch.tokens
-      this.#tellTraced(id, batch, queueMicros, serviceMicros)
+      if (trace != null) this.#state.init.onEvent({ type: 'request-served', peerId: this.#peerId, layer: batch.layer, tokens: batch.tokens, ...trace, queueMicros, serviceMicros })
     } catch (error) {
       if (controller.signal.aborted) return
       return this.#refuse(id, wireCodeOf(error) ?? 'compute-failed', retryAfterOf(error))
@@ -227,12 +228,6 @@ export class ServedStream {
     if (this.backlogBytes > this.#state.limits.maxBacklogBytesPerStream) return this.cutSlowReader()
     counters.sentBytes += answer.byteLength
     this.#send(answer)
-  }
-
-  #tellTraced (id: number, { layer, tokens }: ExpertBatch, queueMicros: number, serviceMicros: number): void {
-    const trace = this.#hello?.trace
-    if (trace == null) return
-    this.#state.init.onEvent({ type: 'request-served', peerId: this.#peerId, layer, tokens, traceId: trace.traceId, spanId: spanId(trace, id), queueMicros, serviceMicros })
   }
 
   #refuse (id: number, code: WireErrorCode, retryAfterMs = 0): void {

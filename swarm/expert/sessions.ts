@@ -5,7 +5,6 @@ import type { LivePeer, PeerDirectory } from '../directory/directory.js'
 import { asSwarmError, SwarmError } from '../errors.js'
 import type { OnSwarmEvent } from '../events.js'
 import type { WireDtype } from '../interface.js'
-import { newStreamTrace, spanId } from '../trace-context.js'
 import { ExpertClient } from './client.js'
 
 export interface ExpertSessionsInit {
@@ -17,8 +16,6 @@ export interface ExpertSessionsInit {
   experts: number
   /** Of the streams; a request may have another form that its peer takes. */
   wire: WireDtype
-  /** W3C trace id of the requests. */
-  traceId?: string
   onEvent: OnSwarmEvent
 }
 
@@ -115,8 +112,7 @@ export class ExpertSessions extends EventEmitter<{ change: [] }> {
   async #open (peer: LivePeer, slot: Slot): Promise<void> {
     if (slot.opening || this.#slots.get(peer.peerId) !== slot) return
     slot.opening = true
-    const { libp2p, modelId, hiddenSize, experts, wire, traceId, onEvent } = this.#init
-    const trace = traceId == null ? undefined : newStreamTrace(traceId)
+    const { libp2p, modelId, hiddenSize, experts, wire, onEvent } = this.#init
     try {
       const client = await ExpertClient.open({
         libp2p,
@@ -125,8 +121,7 @@ export class ExpertSessions extends EventEmitter<{ change: [] }> {
         hiddenSize,
         experts,
         wire,
-        trace,
-        onTraced: trace && (({ requestId, ...answer }) => { onEvent({ type: 'request-answered', peerId: peer.peerId, traceId: trace.traceId, spanId: spanId(trace, requestId), ...answer }) }),
+        onTraced: answer => { onEvent({ type: 'request-answered', peerId: peer.peerId, ...answer }) },
         signal: AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(limits.HANDSHAKE_TIMEOUT_MS)]),
         onClose: (_client, error) => { this.#closed(peer, slot, error) }
       })

@@ -10,7 +10,6 @@ export interface Hello {
   experts: number
   wire: Wire
   maxFrameBytes: number
-  trace?: Uint8Array<ArrayBuffer>
 }
 
 export namespace Hello {
@@ -46,11 +45,6 @@ export namespace Hello {
         if ((obj.maxFrameBytes != null && obj.maxFrameBytes !== 0)) {
           w.uint32(40)
           w.uint32(obj.maxFrameBytes)
-        }
-
-        if (obj.trace != null) {
-          w.uint32(50)
-          w.bytes(obj.trace)
         }
 
         if (opts.lengthDelimited !== false) {
@@ -89,10 +83,6 @@ export namespace Hello {
             }
             case 5: {
               obj.maxFrameBytes = reader.uint32()
-              break
-            }
-            case 6: {
-              obj.trace = reader.bytes()
               break
             }
             default: {
@@ -145,13 +135,6 @@ export namespace Hello {
               }
               break
             }
-            case 6: {
-              yield {
-                field: `${prefix}.trace`,
-                value: reader.bytes()
-              }
-              break
-            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -189,11 +172,6 @@ export namespace Hello {
     value: number
   }
 
-  export interface HelloTraceFieldEvent {
-    field: '$.trace'
-    value: Uint8Array<ArrayBuffer>
-  }
-
   export function encode (obj: Partial<Hello>): Uint8Array<ArrayBuffer> {
     return encodeMessage(obj, Hello.codec())
   }
@@ -202,7 +180,7 @@ export namespace Hello {
     return decodeMessage(buf, Hello.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Hello>): Generator<HelloModelIdFieldEvent | HelloHiddenSizeFieldEvent | HelloExpertsFieldEvent | HelloWireFieldEvent | HelloMaxFrameBytesFieldEvent | HelloTraceFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Hello>): Generator<HelloModelIdFieldEvent | HelloHiddenSizeFieldEvent | HelloExpertsFieldEvent | HelloWireFieldEvent | HelloMaxFrameBytesFieldEvent> {
     return streamMessage(buf, Hello.codec(), opts)
   }
 }
@@ -348,6 +326,11 @@ export namespace HelloReply {
     index: number
   }
 
+  export interface HelloReplyWelcomeTracesFieldEvent {
+    field: '$.welcome.traces'
+    value: boolean
+  }
+
   export interface HelloReplyRefusalCodeFieldEvent {
     field: '$.refusal.code'
     value: number
@@ -366,7 +349,7 @@ export namespace HelloReply {
     return decodeMessage(buf, HelloReply.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<HelloReply>): Generator<HelloReplyWelcomeMaxFrameBytesFieldEvent | HelloReplyWelcomeMaxTokensFieldEvent | HelloReplyWelcomeMaxInFlightFieldEvent | HelloReplyWelcomeBlocksLayerFieldEvent | HelloReplyWelcomeBlocksFirstExpertFieldEvent | HelloReplyWelcomeBlocksExpertsFieldEvent | HelloReplyRefusalCodeFieldEvent | HelloReplyRefusalRetryAfterMsFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<HelloReply>): Generator<HelloReplyWelcomeMaxFrameBytesFieldEvent | HelloReplyWelcomeMaxTokensFieldEvent | HelloReplyWelcomeMaxInFlightFieldEvent | HelloReplyWelcomeBlocksLayerFieldEvent | HelloReplyWelcomeBlocksFirstExpertFieldEvent | HelloReplyWelcomeBlocksExpertsFieldEvent | HelloReplyWelcomeTracesFieldEvent | HelloReplyRefusalCodeFieldEvent | HelloReplyRefusalRetryAfterMsFieldEvent> {
     return streamMessage(buf, HelloReply.codec(), opts)
   }
 }
@@ -376,6 +359,7 @@ export interface Welcome {
   maxTokens: number
   maxInFlight: number
   blocks: WelcomeBlock[]
+  traces: boolean
 }
 
 export namespace Welcome {
@@ -410,6 +394,11 @@ export namespace Welcome {
           }
         }
 
+        if ((obj.traces != null && obj.traces !== false)) {
+          w.uint32(40)
+          w.bool(obj.traces)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -418,7 +407,8 @@ export namespace Welcome {
           maxFrameBytes: 0,
           maxTokens: 0,
           maxInFlight: 0,
-          blocks: []
+          blocks: [],
+          traces: false
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -447,6 +437,10 @@ export namespace Welcome {
               obj.blocks.push(WelcomeBlock.codec().decode(reader, reader.uint32(), {
                 limits: opts.limits?.blocks$
               }))
+              break
+            }
+            case 5: {
+              obj.traces = reader.bool()
               break
             }
             default: {
@@ -507,6 +501,13 @@ export namespace Welcome {
 
               break
             }
+            case 5: {
+              yield {
+                field: `${prefix}.traces`,
+                value: reader.bool()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -552,6 +553,11 @@ export namespace Welcome {
     index: number
   }
 
+  export interface WelcomeTracesFieldEvent {
+    field: '$.traces'
+    value: boolean
+  }
+
   export function encode (obj: Partial<Welcome>): Uint8Array<ArrayBuffer> {
     return encodeMessage(obj, Welcome.codec())
   }
@@ -560,7 +566,7 @@ export namespace Welcome {
     return decodeMessage(buf, Welcome.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Welcome>): Generator<WelcomeMaxFrameBytesFieldEvent | WelcomeMaxTokensFieldEvent | WelcomeMaxInFlightFieldEvent | WelcomeBlocksLayerFieldEvent | WelcomeBlocksFirstExpertFieldEvent | WelcomeBlocksExpertsFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Welcome>): Generator<WelcomeMaxFrameBytesFieldEvent | WelcomeMaxTokensFieldEvent | WelcomeMaxInFlightFieldEvent | WelcomeBlocksLayerFieldEvent | WelcomeBlocksFirstExpertFieldEvent | WelcomeBlocksExpertsFieldEvent | WelcomeTracesFieldEvent> {
     return streamMessage(buf, Welcome.codec(), opts)
   }
 }

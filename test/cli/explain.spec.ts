@@ -65,7 +65,7 @@ describe('moeswarm explain', function () {
   it('lists, finds by a beginning, and says when there is none', async () => {
     const { trace } = await generate('--local-layers', 'all')
     assert.ok((await run('explain', '--list')).stdout.includes(String(trace)))
-    assert.match((await run('explain', String(trace).slice(0, -2))).stdout, new RegExp(`Generation ${String(trace)}[^]*here`))
+    assert.match((await run('explain', String(trace).slice(0, -2))).stdout, new RegExp(`Generation ${String(trace)}, trace [0-9a-f]{32}\n[^]*here`))
     const { code, stderr } = await run('explain', '20010101')
     assert.equal(code, 1)
     assert.match(stderr, /no trace of a generation 20010101.*--list/)
@@ -122,7 +122,7 @@ function slowTrace (given: Partial<GenerationTrace>): GenerationTrace {
   const lap = { embedding: 1, turn: 0, attention: 50, denseMlp: 20, send: 5, serialise: 0, network: 400, queue: 0, experts: 20, combine: 0, head: 4, other: 0, total: 500 }
   const peer = { requests: 15, tokens: 15, layers: [0], failures: 0, deviationMs: 1, queueMs: 0, serviceMs: 2, late: 0, hedges: 0, hedgesWon: 0 }
   return {
-    format: 1, id: '20260101000000-abcdef', startedAt: '2026-01-01T00:00:00.000Z', model: 'ab'.repeat(32), promptTokens: 3, tokens: 4, finishReason: 'length', tokensPerSecond: 2, firstTokenMs: 500,
+    format: 2, id: '20260101000000-abcdef', startedAt: '2026-01-01T00:00:00.000Z', model: 'ab'.repeat(32), traceId: 'cd'.repeat(16), promptTokens: 3, tokens: 4, finishReason: 'length', tokensPerSecond: 2, firstTokenMs: 500,
     lap, prefillLap: lap, prefillLayers: [], laps: [500, 510, 490].map((ms, i) => ({ atMs: i * 500, ms })),
     layers: Array.from({ length: 10 }, (_, layer) => ({ layer, turn: 0, attention: 5, send: 0, serialise: 0, denseMlp: 2, network: layer === 7 ? 99 : 40, queue: 0, experts: 1, combine: 0, slowest: { '12D3FARAWAY1': 3 } })),
     peers: [{ ...peer, peerId: '12D3FARAWAY1', latencyMs: 40 }, { ...peer, peerId: '12D3NEARPEER', latencyMs: 2 }] as GenerationTrace['peers'],

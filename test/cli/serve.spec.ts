@@ -14,7 +14,7 @@ describe('moeswarm serve, and the page of others', function () {
 
   /** Runs `node args` until `use` has what it wants of it, then ends it with SIGTERM. Resolves with all of stderr. */
   async function during (args: string[], env: Record<string, string>, use: (nextLine: () => Promise<string>, stderr: () => string) => Promise<void>): Promise<{ code: number | null, stderr: string }> {
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, MOESWARM_TRACE: 'false', ...env } })
     let stderr = ''
     child.stderr.on('data', (chunk: Buffer) => { stderr += chunk.toString() })
     const exited = once(child, 'exit') as Promise<[number | null]>

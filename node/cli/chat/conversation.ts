@@ -1,5 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises'
-import { type ChatMessage, type GenerateInit, runGeneration, type SwarmClient, type TrafficMonitor } from '../../index.js'
+import { type ChatMessage, type GenerateInit, runGeneration, type RunInit, type SwarmClient } from '../../index.js'
 import { UsageError } from '../command.js'
 
 /** What /set sets. Undefined leaves it to the model. */
@@ -19,7 +19,7 @@ export class Conversation {
   system?: string
   settings: ChatSettings
 
-  constructor (private readonly client: SwarmClient, private readonly monitor: TrafficMonitor, settings: ChatSettings) {
+  constructor (private readonly client: SwarmClient, private readonly observed: Pick<RunInit, 'monitor' | 'traces'>, settings: ChatSettings) {
     this.settings = settings
   }
 
@@ -39,7 +39,7 @@ export class Conversation {
     try {
       const { generation } = await runGeneration({
         client: this.client,
-        monitor: this.monitor,
+        ...this.observed,
         prompt,
         options,
         chat: true,

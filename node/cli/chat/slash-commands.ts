@@ -1,13 +1,15 @@
 import { UsageError } from '../command.js'
 import { lapTable, peerTable } from '../generation-tables.js'
 import { formatMs, type Terminal } from '../terminal.js'
-import type { SwarmClient, TrafficMonitor } from '../../index.js'
+import { explain, type GenerationTraces, type SwarmClient, type TrafficMonitor } from '../../index.js'
 import type { ChatSettings, Conversation } from './conversation.js'
 
 /** What the commands work on. */
 export interface ChatContext {
   client: SwarmClient
   monitor: TrafficMonitor
+  /** Absent where no traces are kept. */
+  traces?: GenerationTraces
   conversation: Conversation
   terminal: Terminal
 }
@@ -66,6 +68,15 @@ const COMMANDS: Record<string, SlashCommand> = {
       const last = monitor.last()
       if (last === undefined) return terminal.note('No answer has come to its end yet.')
       terminal.note(`${last.tokens} tokens after a prompt of ${last.promptTokens}, ${last.tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(last.firstTokenMs)}.\n\n${lapTable(last.lap)}`)
+    }
+  },
+  explain: {
+    usage: '/explain',
+    description: 'why the last answer took as long as it did',
+    run: (_, { traces, terminal }) => {
+      if (traces === undefined) return terminal.note('This chat keeps no traces: it was started with --no-trace.')
+      const { last } = traces
+      terminal.note(last === undefined ? 'No answer has come to its end yet.' : `${explain(last).map(sentence => `• ${sentence}`).join('\n')}\nLayer by layer: moeswarm explain ${last.id}`)
     }
   },
   save: {

@@ -50,6 +50,19 @@ describe('expert frames', () => {
       decoded.batch.hidden.forEach((value, i) => { assert.ok(Math.abs(value - batch.hidden[i]) <= tolerance, `${value} for ${batch.hidden[i]}`) })
     })
 
+    it(`carry a trace behind a request in ${dtype}`, () => {
+      const trace = { traceId: '0123456789abcdef'.repeat(2), spanId: 'fedcba9876543210' }
+      const frame = unframed(encodeRequest(7, dtype, batchOf(2, HIDDEN, [[0, 15], [], [3]]), HIDDEN, trace))
+      const decoded = decodeClientFrame(frame, BOUNDS)
+      assert.ok(decoded.kind === 'request')
+      assert.deepEqual([decoded.dtype, decoded.trace], [dtype, trace])
+      const untraced = decodeClientFrame(request(undefined, dtype), BOUNDS)
+      assert.ok(untraced.kind === 'request' && untraced.trace === undefined)
+      assert.deepEqual(decoded.batch, untraced.batch)
+      assert.equal(codeOf(() => decodeClientFrame(frame.slice(0, -1), BOUNDS)), 'malformed')
+      assert.equal(codeOf(() => decodeClientFrame(changed(frame, view => { view.setUint8(1, view.getUint8(1) & 0x7f) }), BOUNDS)), 'malformed')
+    })
+
     it(`carry only the named rows in ${dtype}`, () => {
       const { hidden } = batchOf(0, HIDDEN, [[1], [2], [3]])
       const part = { layer: 0, tokens: 2, hidden, rows: Uint32Array.of(2, 0), counts: Uint16Array.of(1, 1), experts: Uint16Array.of(3, 1), weights: Float32Array.of(1, 2) }

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import OpenAI from 'openai'
+import { GenerationTraces, type SwarmEvent } from '../../../node/index.js'
+import { TraceStore } from '../../../node/trace/index.js'
+import { ServedSwarm } from '../../fixtures/served-swarm.js'
+
+const CALLER = '4bf92f3577b34da6a3ce929d0e0e4736'
+
+describe('traces of what serve generates', function () {
+  this.timeout(180_000)
+  let dir: string
+  let store: TraceStore
+  let traces: GenerationTraces
+  let swarm: ServedSwarm
+  let openai: OpenAI
+  const served: Array<SwarmEvent & { type: 'request-served' }> = []
+  const logged: string[] = []
+
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'moeswarm-traces-test-'))
+    store = new TraceStore(dir)
+    traces = new GenerationTraces(assert.fail, store)
+    swarm = await ServedSwarm.start(traces.onEvent, event => { if (event.type === 'request-served') served.push(event) })
+    const { url } = await swarm.serve({ traces, onRequest: ({ traceId }) => { logged.push(traceId) } })
+    openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0 })
+  })
+  after(async () => {
+    await swarm.stop()
+    await traces.settle()
+    await rm(dir, { recursive: true })
+  })
+
+  const spansOf = async (traceId: string): Promise<string[]> => (await store.open(traceId)).spans.map(({ spanId, layer }) => `${spanId} ${layer}`).sort()
+  const servedOf = (traceId: string): string[] => served.filter(event => event.traceId === traceId).map(({ spanId, layer }) => `${spanId} ${layer}`).sort()
+
+  it('go on with the trace of the caller, in the answer, the log, the record and at the peers', async () => {
+    const { data, request_id: requestId } = await openai.completions.create({ model: swarm.client.bundle.id, prompt: 'One day', max_tokens: 4 }, { headers: { traceparent: `00-${CALLER}-00f067aa0ba902b7-01` } }).withResponse()
+    await traces.settle()
+    assert.equal(requestId, CALLER)
+    assert.ok(logged.includes(CALLER))
+    const trace = await store.open(CALLER.slice(0, 12))
+    assert.deepEqual([trace.traceId, trace.tokens], [CALLER, data.usage!.completion_tokens])
+    assert.ok(trace.spans.length >= 2 * 6, 'prompt and a token through six layers')
+    assert.deepEqual(await spansOf(CALLER), servedOf(CALLER))
+  })
+
+  it('hold each generation\'s own requests where several run at a time', async () => {
+    const ids = await Promise.all(['One day', 'Tom had a ball.', 'A cat sat'].map(async prompt => {
+      const stream = await openai.completions.create({ model: swarm.client.bundle.id, prompt, max_tokens: 8, stream: true }).withResponse()
+      for await (const chunk of stream.data) assert.equal(chunk.model, swarm.client.bundle.id)
+      return stream.request_id!
+    }))
+    await traces.settle()
+    assert.equal(new Set(ids).size, 3)
+    for (const id of ids) {
+      const trace = await store.open(id)
+      assert.ok(trace.layers.every(({ slowest }) => Object.keys(slowest).length > 0), 'each layer was asked of a peer')
+      assert.ok(trace.laps.length > 0 && trace.laps.length <= trace.tokens)
+      assert.deepEqual(await spansOf(id), servedOf(id))
+    }
+  })
+
+  it('are of the answer\'s own id where the caller has none that will do', async () => {
+    const response = await fetch(openai.baseURL.replace('/v1', '/health'), { headers: { traceparent: '00-nonsense-01' } })
+    assert.match(response.headers.get('x-request-id')!, /^[0-9a-f]{32}$/)
+  })
+})
