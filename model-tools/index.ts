@@ -5,13 +5,14 @@ export { DEFAULT_BLOCK_EXPERTS, type ConversionSettings } from './bundle/convers
 export { formatBytes } from './format-bytes.js'
 export { Bundle, MANIFEST_FILE, type VerifyProgress } from './bundle/reader.js'
 export { parseRanges, selectBlocks, type Range } from './bundle/ranges.js'
-export { writeAtomically } from './bundle/atomic-file.js'
+export { syncDirectory, writeAtomically } from './bundle/atomic-file.js'
+export { sha256OfFile } from './bundle/digest.js'
 export { FILE_CHUNK_BYTES, type FileDigest } from './bundle/file-hash.js'
 export { expertLayout, type ExpertEntry } from './bundle/layout.js'
 export {
   QUANT_BLOCKS, TENSOR_ALIGNMENT, type AttentionConfig, type BlockEntry, type BundleManifest, type DrafterConfig, type LayerType, type ModelConfig, type TensorEntry, type WeightFormat
 } from './bundle/manifest.js'
-export { attentionGraph, denseMlpGraph, drafterGraph, expertGraph, type GraphTensor, headGraph, probeGraph, productsGraph, type TensorLookup } from './graphs/index.js'
+export { attentionGraph, denseMlpGraph, drafterGraph, expertGraph, type GraphTensor, headGraph, type PackedTensor, prepackedOf, probeGraph, productsGraph, type TensorLookup } from './graphs/index.js'
 export { CLIENT_TENSORS, LAYER_TENSORS, type ClientTensorName, type LayerTensorName } from './architectures/tensors.js'
 export { attentionRows } from './architectures/architecture.js'
 export { checkpointFile, openCheckpoint } from './checkpoint/open.js'

@@ -92,7 +92,7 @@ export async function makeFile (file: string, { path, sha256 }: FileTarget, fill
 }
 
 /** A rename survives a power cut only once its directory is on disk. Windows has no such call and does not need it. */
-async function syncDirectory (path: string): Promise<void> {
+export async function syncDirectory (path: string): Promise<void> {
   if (process.platform === 'win32') return
   const handle = await open(path)
   try {

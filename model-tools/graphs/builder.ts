@@ -23,6 +23,18 @@ export type Value = string
 /** A tensor of a bundle whose scales may lie elsewhere too, already as f32: what onnxruntime would make of them at loading, and keep. */
 export interface GraphTensor extends TensorEntry {
   scales32?: { file: string, offset: number }
+  /** The matrix in the form that kernels read, which is then mapped; the bundle's own bytes are not read. */
+  packed?: PackedTensor
+}
+
+/** A quantised matrix as onnxruntime packs it, with scales, sums and zero points (docs/hosting.md). */
+export interface PackedTensor {
+  file: string
+  /** A multiple of 64: kernels find what follows the values by rounding addresses up. */
+  offset: number
+  bytes: number
+  /** What onnxruntime finds it by: a digest of what it makes of the first bytes of `file` as values. Absent while that is asked. */
+  key?: string
 }
 
 const CONTRIB = 'com.microsoft'
@@ -103,15 +115,30 @@ export class GraphBuilder {
     }
     const bits = entry.format === 'q8' ? 8 : 4
     const blockSize = QUANT_BLOCKS[entry.format]
+    // accuracy_level 4: activations are quantised to int8 in blocks of the same size, which is what makes 4-bit products memory-bound.
+    const attributes = { K, N, bits, block_size: blockSize, accuracy_level: 4 }
     const blocks = K / blockSize
+    if (entry.packed !== undefined) return this.contrib('MatMulNBits', [x, ...this.packed(name, entry, entry.packed, blocks)], attributes)
     const data = this.external(name, 'u8', [N, blocks, blockSize * bits / 8], entry.file, entry.offset, entry.bytes)
     // onnxruntime wants scales of the activations' type; the Cast is folded when the session loads.
     const scales = entry.scales32 !== undefined
       ? this.external(`${name}.scales`, 'f32', [N, blocks], entry.scales32.file, entry.scales32.offset, N * blocks * 4)
       : this.cast(this.external(`${name}.scales`, 'f16', [N, blocks], entry.file, entry.scales.offset, entry.scales.bytes), 'f32')
     const zeros = entry.zeros === undefined ? [] : [this.external(`${name}.zeros`, 'u8', [N, entry.zeros.bytes / N], entry.file, entry.zeros.offset, entry.zeros.bytes)]
-    // accuracy_level 4: activations are quantised to int8 in blocks of the same size, which is what makes 4-bit products memory-bound.
-    return this.contrib('MatMulNBits', [x, data, scales, ...zeros], { K, N, bits, block_size: blockSize, accuracy_level: 4 })
+    return this.contrib('MatMulNBits', [x, data, scales, ...zeros], attributes)
+  }
+
+  /**
+   * The operands of a product whose packed form is in a file. onnxruntime packs at every load to find the entry by its digest; what it packs is the first
+   * bytes of that file, the same pages for all its matrices. Scales and zero points are inputs with a default, so they are no constants, are not packed
+   * over what is mapped, and are never read: the packed form has them.
+   */
+  private packed (name: string, { shape: [N], bytes, zeros }: TensorEntry, { file, offset, bytes: packedBytes, key }: PackedTensor, blocks: number): Value[] {
+    const entry = key === undefined ? [] : [{ key: 'prepacked_0', value: `${key}|${offset};${packedBytes};0` }]
+    const data = this.external(name, 'u8', [N, blocks, bytes / N / blocks], file, 0, bytes, entry)
+    const unread = (part: string, type: DataType, columns: number, length: number): Value =>
+      this.external(this.input(`${name}.${part}`, type, [N, columns]), type, [N, columns], file, 0, length)
+    return [data, unread('scales', 'f32', blocks, N * blocks * 4), ...zeros === undefined ? [] : [unread('zeros', 'u8', zeros.bytes / N, zeros.bytes)]]
   }
 
   /** y = x / sqrt(mean(x^2) + eps) * weight over the last dimension, in fp32 (gemma4-spec, section 3). */
@@ -146,13 +173,14 @@ export class GraphBuilder {
     return output
   }
 
-  private external (name: string, type: DataType, dims: number[], file: string, offset: number, bytes: number): Value {
+  private external (name: string, type: DataType, dims: number[], file: string, offset: number, bytes: number, more: Array<{ key: string, value: string }> = []): Value {
     return this.initializer({
       name, dims, dataType: DATA_TYPES[type], dataLocation: 1,
       externalData: [
         { key: 'location', value: file },
         { key: 'offset', value: String(offset) },
-        { key: 'length', value: String(bytes) }
+        { key: 'length', value: String(bytes) },
+        ...more
       ]
     })
   }

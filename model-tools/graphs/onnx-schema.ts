@@ -139,3 +139,12 @@ export function encodeModel (graph: GraphProto, opset: number): Uint8Array {
     opsetImport: [{ domain: '', version: opset }, { domain: 'com.microsoft', version: 1 }]
   })).finish()
 }
+
+/** Where onnxruntime has written the packed form of each initialiser, by name: of a model that it saved with `save_external_prepacked_constant_initializers`. */
+export function prepackedOf (model: Uint8Array): Record<string, { key: string, offset: number, bytes: number }> {
+  const { graph } = modelProto.toObject(modelProto.decode(model)) as { graph: { initializer?: TensorProto[] } }
+  return Object.fromEntries((graph.initializer ?? []).flatMap(({ name, externalData = [] }) => {
+    const found = /^(.+)\|(\d+);(\d+);/.exec(externalData.find(({ key }) => key === 'prepacked_0')?.value ?? '')
+    return name === undefined || found === null ? [] : [[name, { key: found[1], offset: Number(found[2]), bytes: Number(found[3]) }]]
+  }))
+}

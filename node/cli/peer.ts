@@ -49,7 +49,7 @@ export function peerCommand (): Command {
     .option('--metrics <[host:]port>', 'serve Prometheus metrics there, on the loopback interface unless a host is named')
     .option('--status-interval <s>', 'seconds between two status events of --json, with what was served and refused', parse.count(1), 30)))))
     .action(action<PeerOptions>(async (options, { terminal, signal }) => {
-      const bars = { verify: terminal.progress('Verifying blocks'), load: terminal.progress('Loading experts') }
+      const bars = { verify: terminal.progress('Verifying blocks'), pack: terminal.progress('Packing weights, once'), load: terminal.progress('Loading experts') }
       const fetched = terminal.progress('Fetching', 'bytes')
       checkDonation(options)
       const log = new Log(terminal, options)

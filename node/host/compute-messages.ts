@@ -1,4 +1,5 @@
-import type { ExpertEntry } from '../../model-tools/index.js'
+import type { BlockEntry, ExpertEntry } from '../../model-tools/index.js'
+import type { PackedBlock, PackedExpert } from './packed-blocks.js'
 
 /** What a compute worker gets at its start. */
 export interface ComputeWorkerData {
@@ -26,14 +27,24 @@ export interface ComputeJob {
 /** What a worker does, one thing at a time, in order of arrival. */
 export type ComputeRequest =
   | ComputeJob
-  /** Compares a file of the bundle with its digest. */
-  | { kind: 'verify', file: string }
-  | { kind: 'load', expert: HostedExpert, threads: number }
+  /** Finds the packed form of a block if it is asked for, or else compares the block's file with its digest. */
+  | { kind: 'verify', block: BlockEntry, map: boolean }
+  /** Makes the packed form of a block that was verified. */
+  | { kind: 'pack', block: BlockEntry }
+  | { kind: 'load', expert: HostedExpert, threads: number, packed?: PackedExpert }
   | { kind: 'unload', layer: number, expert: number }
 
-export interface ComputeResult {
+/** What a request came to. */
+export interface Performed {
   /** [tokens, H], of a 'compute'; else empty */
   sum: Float32Array
+  /** Of a 'verify' or 'pack': the block's packed form. */
+  packed?: PackedBlock
+  /** Why a 'pack' or a 'load' could not map weights, which costs memory and nothing else. */
+  notMapped?: string
+}
+
+export interface ComputeResult extends Performed {
   serviceMicros: number
 }
 

@@ -18,9 +18,9 @@ port.on('message', ({ id, request }: { id: number, request: ComputeRequest }) =>
   tail = tail.then(async () => {
     const start = performance.now()
     try {
-      const sum = await experts.perform(request)
-      const result: ComputeResult = { sum, serviceMicros: Math.round((performance.now() - start) * 1000) }
-      port.postMessage({ id, result } satisfies ComputeReply, [sum.buffer as ArrayBuffer])
+      const performed = await experts.perform(request)
+      const result: ComputeResult = { ...performed, serviceMicros: Math.round((performance.now() - start) * 1000) }
+      port.postMessage({ id, result } satisfies ComputeReply, [performed.sum.buffer as ArrayBuffer])
     } catch (error) {
       port.postMessage({ id, error: failure(error) } satisfies ComputeReply)
     }

@@ -1,15 +1,16 @@
-import { readdir, unlink } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
 import { type BlockEntry, type Bundle, formatBytes, ModelError } from '../../model-tools/index.js'
 import { type ExpertBatch, type ExpertCompute, type ExpertSum, isSwarmError, SwarmError } from '../../swarm/index.js'
 import { groupByExpert } from './batch.js'
 import { BatchQueue, type JobResult } from './batch-queue.js'
 import type { HostedExpert } from './compute-messages.js'
 import { SCRATCH_FILE } from './expert-session.js'
+import { ComputeThread } from './compute-thread.js'
 import { LastingThread } from './lasting-thread.js'
 import { availableMemory, expertHostBytes, hostBaseBytes } from './memory.js'
 import { OwnThread } from './own-thread.js'
+import { type PackedBlock, packedExpert, prunePacked, removePacked } from './packed-blocks.js'
+import { removeOfTheDead } from './scratch.js'
 
 export { expertHostBytes, hostBaseBytes, residentMemory, type ResidentMemory } from './memory.js'
 
@@ -20,10 +21,16 @@ const MAX_LOAD = 64
 const BUSY_RETRY_MS = 50
 
 export interface LoadProgress {
-  /** Files are first compared with their digests, then their experts are loaded. */
-  phase: 'verify' | 'load'
+  /** Files are first compared with their digests, blocks packed where their weights are to be mapped and are not packed yet, then experts are loaded. */
+  phase: 'verify' | 'pack' | 'load'
   done: number
   total: number
+}
+
+/** How many of the hosted experts are pages of files, and why others are not. */
+export interface WeightMapping {
+  experts: number
+  notMapped?: string
 }
 
 export interface ChangeOptions {
@@ -48,6 +55,11 @@ export interface ExpertHostInit {
   inOwnThread?: boolean
   /** Bytes that hosted experts may take, by `expertHostBytes`. @default what the system has available */
   memoryLimit?: number
+  /**
+   * Whether weights are pages of files beside the bundle, in the form that kernels read, instead of memory of this process: shared with other
+   * processes, and dropped by a system that needs the room. Where that cannot be, they are not: see `mapping`. @default false
+   */
+  mapWeights?: boolean
   /** Called after each block file whose digest was verified. */
   onProgress?: (verified: number, total: number) => void
   /** Called after each verified file and each loaded expert. */
@@ -75,11 +87,15 @@ export class ExpertHost implements ExpertCompute {
   #load = 0
   /** Workers that are being started again. */
   #down = 0
+  /** `layer/expert` of those whose weights are mapped. */
+  readonly #mapped = new Set<string>()
+  #notMapped: string | undefined
   readonly #queue = new BatchQueue(async batch => await this.#run(batch))
 
   private constructor (
     private readonly bundle: Bundle,
     private readonly memoryLimit: number | undefined,
+    private readonly mapWeights: boolean,
     { threads = availableParallelism(), inOwnThread = false, onWorker, onFailure }: ExpertHostInit
   ) {
     const workers = Array.from({ length: inOwnThread ? threads - 1 : threads }, () => new LastingThread({ dir: bundle.dir }, {
@@ -102,10 +118,11 @@ export class ExpertHost implements ExpertCompute {
    * @throws ModelError 'no-memory' before anything is loaded; 'hash-mismatch', 'not-found'
    */
   static async load (init: ExpertHostInit): Promise<ExpertHost> {
-    const { bundle, blocks, threads = availableParallelism(), memoryLimit, onProgress, onLoad, signal } = init
+    const { bundle, blocks, threads = availableParallelism(), memoryLimit, mapWeights = false, onProgress, onLoad, signal } = init
     requireMemory(bundle, [], blocks, { starting: threads, limit: memoryLimit })
-    await removeStaleScratch(bundle.dir)
-    const host = new ExpertHost(bundle, memoryLimit, init)
+    await removeOfTheDead(bundle.dir, SCRATCH_FILE)
+    if (mapWeights) await prunePacked(bundle)
+    const host = new ExpertHost(bundle, memoryLimit, mapWeights, init)
     try {
       await host.add(blocks, {
         signal,
@@ -127,6 +144,7 @@ export class ExpertHost implements ExpertCompute {
   /** False while a worker is being started again: nearly every batch has an expert of it. */
   get available (): boolean { return this.#down === 0 }
   get blocks (): BlockEntry[] { return [...this.#blocks.values()] }
+  get mapping (): WeightMapping { return { experts: this.#mapped.size, notMapped: this.#notMapped } }
 
   /**
    * Verifies and loads further blocks while others are computed; a request waits for at most one expert's loading. Blocks that
@@ -137,13 +155,15 @@ export class ExpertHost implements ExpertCompute {
     await this.#change(async () => { await this.#add(blocks.filter(({ file }) => !this.#blocks.has(file)), options) })
   }
 
-  /** Frees the memory of blocks. Batches that were submitted before are still computed; later ones are 'not-hosted'. */
+  /** Frees the memory of blocks, and the disk of their packed forms. Batches that were submitted before are still computed; later ones are 'not-hosted'. */
   async remove (blocks: BlockEntry[]): Promise<void> {
     await this.#change(async () => {
       const experts = blocks.filter(({ file }) => this.#blocks.delete(file)).flatMap(block => this.#experts(block))
       for (const { layer, expert } of experts) this.#hosted.get(layer)?.delete(expert)
       await this.#queue.settled()
       await this.#unload(experts)
+      for (const expert of experts) this.#mapped.delete(nameOf(expert))
+      if (this.mapWeights) await removePacked(this.bundle, blocks)
     })
   }
 
@@ -176,15 +196,17 @@ export class ExpertHost implements ExpertCompute {
 
   async #add (blocks: BlockEntry[], { onProgress, signal }: ChangeOptions): Promise<void> {
     requireMemory(this.bundle, this.blocks, blocks, { limit: this.memoryLimit })
-    await this.#verify(blocks.map(({ file }) => file), { onProgress, signal })
-    const experts = blocks.flatMap(block => this.#experts(block))
+    const packed = await this.#verify(blocks, { onProgress, signal })
+    const experts = blocks.flatMap(block => this.#experts(block).map((expert, i) => ({ expert, packed: packed.get(block) && packedExpert(packed.get(block)!, i) })))
     const loaded: HostedExpert[] = []
     // Of the one expert of a dense layer every core computes a part.
     const threads = Math.max(1, Math.floor(this.threads.length / this.bundle.config.experts))
     try {
-      await this.#spread(experts.map(expert => ({ worker: expert.expert % this.threads.length, expert })), async (thread, { expert }) => {
+      await spreadOver(this.threads, experts.map(task => ({ worker: task.expert.expert, ...task })), async (thread, { expert, packed }) => {
         signal?.throwIfAborted()
-        await thread.request({ kind: 'load', expert, threads })
+        const { notMapped } = await thread.request({ kind: 'load', expert, threads, packed })
+        this.#notMapped ??= notMapped
+        if (packed !== undefined && notMapped === undefined) this.#mapped.add(nameOf(expert))
         loaded.push(expert)
         onProgress?.({ phase: 'load', done: loaded.length, total: experts.length })
       })
@@ -193,40 +215,42 @@ export class ExpertHost implements ExpertCompute {
       throw error
     }
     for (const block of blocks) this.#blocks.set(block.file, block)
-    for (const { layer, expert } of experts) {
+    for (const { expert: { layer, expert } } of experts) {
       const ofLayer = this.#hosted.get(layer) ?? new Set()
       this.#hosted.set(layer, ofLayer.add(expert))
     }
   }
 
-  async #verify (files: string[], { onProgress, signal }: ChangeOptions): Promise<void> {
-    let done = 0
-    await this.#spread(files.map((file, i) => ({ worker: i % this.threads.length, file })), async (thread, { file }) => {
-      signal?.throwIfAborted()
-      await thread.request({ kind: 'verify', file })
-      onProgress?.({ phase: 'verify', done: ++done, total: files.length })
-    })
+  /** Returns the packed forms of blocks, where weights are mapped and have one. */
+  async #verify (blocks: BlockEntry[], { onProgress, signal }: ChangeOptions): Promise<Map<BlockEntry, PackedBlock>> {
+    const found = new Map<BlockEntry, PackedBlock>()
+    const request = (kind: 'verify' | 'pack', total: number) => {
+      let done = 0
+      return async (thread: Thread, { block }: { block: BlockEntry }): Promise<void> => {
+        signal?.throwIfAborted()
+        const { packed, notMapped } = await thread.request({ kind, block, map: this.mapWeights })
+        if (packed !== undefined) found.set(block, packed)
+        this.#notMapped ??= notMapped
+        onProgress?.({ phase: kind, done: ++done, total })
+      }
+    }
+    await spreadOver(this.threads, blocks.map((block, worker) => ({ worker, block })), request('verify', blocks.length))
+    const missing = this.mapWeights ? blocks.filter(block => !found.has(block)) : []
+    if (missing.length === 0) return found
+    // A second a block: threads of their own, so that requests for what is hosted do not wait, which end with what they took.
+    const packers = Array.from({ length: this.#blocks.size > 0 ? 1 : this.threads.length }, () => new ComputeThread({ dir: this.bundle.dir }, error => error))
+    try {
+      await spreadOver(packers, missing.map((block, worker) => ({ worker, block })), request('pack', missing.length))
+    } finally {
+      await Promise.all(packers.map(async packer => { await packer.stop(new SwarmError('aborted', 'The expert host was stopped.', {})) }))
+    }
+    return found
   }
 
   async #unload (experts: HostedExpert[]): Promise<void> {
     await Promise.all(experts.map(async ({ layer, expert }) => {
       await this.threads[expert % this.threads.length].request({ kind: 'unload', layer, expert })
     }))
-  }
-
-  /** One at a time on each worker, all workers at once; settles when every worker has ended its own. */
-  async #spread<T extends { worker: number }> (tasks: T[], perform: (thread: LastingThread | OwnThread, task: T) => Promise<void>): Promise<void> {
-    let failed = false
-    const ended = await Promise.allSettled(this.threads.map(async (thread, index) => {
-      for (const task of tasks) {
-        if (task.worker !== index || failed) continue
-        await perform(thread, task).catch(error => {
-          failed = true
-          throw error
-        })
-      }
-    }))
-    for (const end of ended) if (end.status === 'rejected') throw end.reason
   }
 
   async #change (change: () => Promise<void>): Promise<void> {
@@ -240,6 +264,27 @@ export class ExpertHost implements ExpertCompute {
   }
 }
 
+/** One at a time on each thread, all threads at once: task t on thread t.worker modulo threads. Settles when every thread has ended its own. */
+async function spreadOver<T extends { worker: number }> (threads: Thread[], tasks: T[], perform: (thread: Thread, task: T) => Promise<void>): Promise<void> {
+  let failed = false
+  const ended = await Promise.allSettled(threads.map(async (thread, index) => {
+    for (const task of tasks) {
+      if (task.worker % threads.length !== index || failed) continue
+      await perform(thread, task).catch(error => {
+        failed = true
+        throw error
+      })
+    }
+  }))
+  for (const end of ended) if (end.status === 'rejected') throw end.reason
+}
+
+type Thread = Pick<ComputeThread, 'request'>
+
+function nameOf ({ layer, expert }: { layer: number, expert: number }): string {
+  return `${layer}/${expert}`
+}
+
 function requireMemory (bundle: Bundle, hosted: BlockEntry[], added: BlockEntry[], { starting, limit }: { starting?: number, limit?: number }): void {
   const neededBytes = expertHostBytes(bundle, added)
   const available = Math.min(availableMemory() - hostBaseBytes(starting ?? 0), (limit ?? Infinity) - expertHostBytes(bundle, hosted))
@@ -248,23 +293,6 @@ function requireMemory (bundle: Bundle, hosted: BlockEntry[], added: BlockEntry[
   throw new ModelError('no-memory',
     `${added.length} blocks of experts take ${formatBytes(neededBytes)} of memory, and ${formatBytes(availableBytes)} may be used; host fewer layers or experts.`,
     { neededBytes, availableBytes })
-}
-
-/** What processes that were killed while they loaded have left. */
-async function removeStaleScratch (dir: string): Promise<void> {
-  for (const name of await readdir(dir)) {
-    const pid = SCRATCH_FILE.exec(name)?.[1]
-    if (pid !== undefined && !isAlive(Number(pid))) await unlink(join(dir, name)).catch(() => undefined) // another start may have removed it
-  }
-}
-
-function isAlive (pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
-  }
 }
 
 /** Worker order, not order of arrival. The first part is reused as the sum. */

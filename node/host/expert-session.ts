@@ -2,23 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Bundle, type ExpertEntry, expertGraph, f16ToF32, type GraphTensor, productsGraph, TENSOR_ALIGNMENT, type TensorEntry } from '../../model-tools/index.js'
-import { f32Tensor, openSession, type Session } from '../onnx-session.js'
+import { openSession, type Session } from '../onnx-session.js'
+import { provenOutputs } from './expert-proof.js'
+import { mayDropScales } from './memory.js'
 
-/** Rows of the two runs that show whether a session still needs its scales: a product with a vector and one with a matrix. */
-const PROBE_ROWS = [1, 5]
 const PROBE_MATRIX_ROWS = 64
 
 /** Scratch files of processes that were killed are told from live ones by the process id in the name. */
 export const SCRATCH_FILE = /^\.scales-(\d+)-[0-9a-f-]+\.tmp$/
-
-/**
- * Where onnxruntime packs the scales of a quantised matrix together with its values and reads neither again. It keeps its own f32
- * copy of the scales all the same, a sixth of what a 4-bit expert takes. On Linux that copy can be a mapped file that is
- * emptied once the session is open, which gives the pages back. Elsewhere mapped files cannot be emptied, or kernels read the scales.
- */
-export function mayDropScales (): boolean {
-  return process.platform === 'linux' && process.arch === 'x64'
-}
 
 type GraphOf = (gateUp: GraphTensor, down: GraphTensor) => Uint8Array
 
@@ -99,14 +90,9 @@ export class ExpertSessions {
   async #probe ({ gateUp, down }: ExpertEntry): Promise<boolean> {
     const parts = { expert: 0, gateUp: firstRows(gateUp), down: firstRows(down) }
     const outputs = async (session: Session): Promise<Buffer> => {
-      const results: Buffer[] = []
-      for (const rows of PROBE_ROWS) {
-        for (const { data } of Object.values(await session.run({ a: pattern(rows, gateUp.shape[1]), b: pattern(rows, down.shape[1]) }))) {
-          results.push(Buffer.from(new Uint8Array((data as Float32Array).buffer)))
-        }
-      }
+      const bytes = await provenOutputs(session, { a: gateUp.shape[1], b: down.shape[1] })
       await session.release()
-      return Buffer.concat(results)
+      return bytes
     }
     const plain = await openSession(productsGraph(parts.gateUp, parts.down), { dir: this.bundle.dir, threads: 1 })
     const expected = await outputs(plain)
@@ -119,10 +105,6 @@ function firstRows (entry: TensorEntry): TensorEntry {
   const first = Math.min(rows, PROBE_MATRIX_ROWS)
   const part = <Part extends { bytes: number }>(whole: Part): Part => ({ ...whole, bytes: whole.bytes / rows * first })
   return { ...part(entry), shape: [first, columns], scales: part(entry.scales!), ...entry.zeros === undefined ? {} : { zeros: part(entry.zeros) } }
-}
-
-function pattern (rows: number, columns: number): ReturnType<typeof f32Tensor> {
-  return f32Tensor(Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i)), [rows, columns])
 }
 
 function align (offset: number): number {

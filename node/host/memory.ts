@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism, freemem } from 'node:os'
 import { type BlockEntry, type Bundle, isQuantized, QUANT_BLOCKS, type TensorEntry } from '../../model-tools/index.js'
-import { mayDropScales } from './expert-session.js'
 
 /** What a session takes beside its weights (nodes, plans, allocator slack), and what a worker takes without any. Measured, see docs/hosting.md. */
 const SESSION_BYTES = 160 * 1024
@@ -24,8 +23,17 @@ export function hostBaseBytes (threads = availableParallelism()): number {
   return threads * WORKER_BYTES
 }
 
-/** Of a matrix as onnxruntime keeps it: packed, in anonymous memory; what it packed from is unmapped. */
-function packedBytes ({ format, shape: [rows, columns], zeros }: TensorEntry): number {
+/**
+ * Where onnxruntime packs the scales of a quantised matrix together with its values and reads neither again. It keeps its own f32
+ * copy of the scales all the same, a sixth of what a 4-bit expert takes. On Linux that copy can be a mapped file that is
+ * emptied once the session is open, which gives the pages back. Elsewhere mapped files cannot be emptied, or kernels read the scales.
+ */
+export function mayDropScales (): boolean {
+  return process.platform === 'linux' && process.arch === 'x64'
+}
+
+/** Of a matrix as onnxruntime keeps it: packed; what it packed from is unmapped. */
+export function packedBytes ({ format, shape: [rows, columns], zeros }: TensorEntry): number {
   const values = rows * columns
   if (!isQuantized(format)) return values * 4 // f16 products are computed in f32
   const kept = PACKED_BLOCK_BYTES + (mayDropScales() ? 0 : 4)

@@ -16,8 +16,8 @@ export class OwnThread {
     const performed = this.#tail.then(async () => {
       if (this.#stopped !== undefined) throw this.#stopped
       const start = performance.now()
-      const sum = await this.#experts.perform(request)
-      return { sum, serviceMicros: Math.round((performance.now() - start) * 1000) }
+      const performed = await this.#experts.perform(request)
+      return { ...performed, serviceMicros: Math.round((performance.now() - start) * 1000) }
     })
     this.#tail = performed.catch(() => undefined)
     return await performed

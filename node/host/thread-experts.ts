@@ -1,7 +1,8 @@
-import type { Bundle } from '../../model-tools/index.js'
+import type { BlockEntry, Bundle } from '../../model-tools/index.js'
 import { f32Tensor, type Session } from '../onnx-session.js'
-import type { ComputeJob, ComputeRequest } from './compute-messages.js'
+import type { ComputeJob, ComputeRequest, HostedExpert, Performed } from './compute-messages.js'
 import { ExpertSessions } from './expert-session.js'
+import { findPacked, makePacked, openMapped, type PackedBlock, type PackedExpert } from './packed-blocks.js'
 
 /** The experts that one thread holds and computes. Whoever calls it awaits each request before the next. */
 export class ThreadExperts {
@@ -13,29 +14,20 @@ export class ThreadExperts {
     this.#opener = new ExpertSessions(bundle)
   }
 
-  /** Returns the sum of a 'compute' [tokens, H], else nothing. */
-  async perform (request: ComputeRequest): Promise<Float32Array> {
+  async perform (request: ComputeRequest): Promise<Performed> {
     switch (request.kind) {
-      case 'compute': return await this.#compute(request)
-      case 'verify':
-        await this.bundle.verify([request.file])
-        break
-      case 'load': {
-        const { layer, expert } = request.expert
-        const session = await this.#opener.open(request.expert, request.threads)
-        const ofLayer = this.#sessions.get(layer) ?? new Map<number, Session>()
-        this.#sessions.set(layer, ofLayer.set(expert, session))
-        break
-      }
+      case 'compute': return { sum: await this.#compute(request) }
+      case 'verify': return { sum: new Float32Array(0), packed: await this.#verify(request.block, request.map) }
+      case 'pack': return { sum: new Float32Array(0), ...await this.#pack(request.block) }
+      case 'load': return { sum: new Float32Array(0), ...await this.#load(request.expert, request.threads, request.packed) }
       case 'unload': {
         const session = this.#sessions.get(request.layer)?.get(request.expert)
         this.#sessions.get(request.layer)?.delete(request.expert)
         await session?.release()
-        break
+        return { sum: new Float32Array(0) }
       }
-      default: request satisfies never
+      default: return request satisfies never
     }
-    return new Float32Array(0)
   }
 
   /** Frees all that is held. */
@@ -43,6 +35,34 @@ export class ThreadExperts {
     const sessions = [...this.#sessions.values()].flatMap(ofLayer => [...ofLayer.values()])
     this.#sessions.clear()
     await Promise.all(sessions.map(async session => { await session.release() }))
+  }
+
+  /** A packed form that is whole was made from a file that was verified, so that one is not read again. */
+  async #verify (block: BlockEntry, map: boolean): Promise<PackedBlock | undefined> {
+    const packed = map ? await findPacked(this.bundle, block) : undefined
+    if (packed === undefined) await this.bundle.verify([block.file])
+    return packed
+  }
+
+  async #pack (block: BlockEntry): Promise<Partial<Performed>> {
+    try {
+      return { packed: await makePacked(this.bundle, block) }
+    } catch (error) { // a full disk, a directory that cannot be written, another processor
+      return { notMapped: (error as Error).message }
+    }
+  }
+
+  async #load (expert: HostedExpert, threads: number, packed?: PackedExpert): Promise<Partial<Performed>> {
+    let mapped: Session | undefined
+    let notMapped: string | undefined
+    try {
+      mapped = packed && await openMapped(this.bundle, expert, packed, threads)
+    } catch (error) { // the file was deleted meanwhile
+      notMapped = (error as Error).message
+    }
+    const ofLayer = this.#sessions.get(expert.layer) ?? new Map<number, Session>()
+    this.#sessions.set(expert.layer, ofLayer.set(expert.expert, mapped ?? await this.#opener.open(expert, threads)))
+    return { notMapped }
   }
 
   /** Adds in ascending order of `job.experts`, so that equal jobs give equal bits. */
