@@ -34,6 +34,7 @@ function showView (view) {
   const holes = cells.length - held
   state(holes === 0 ? 'good' : 'bad', holes === 0 ? 'All experts are within reach' : `${holes} ${holes === 1 ? 'block has' : 'blocks have'} no live copy`)
   at('time').hidden = role === 'peer'
+  at('under-way').hidden = role === 'peer'
   at('columns').classList.toggle('single', role === 'peer')
   if (view.chat && chat === undefined) {
     at('chat').hidden = false
@@ -44,11 +45,24 @@ function showView (view) {
 function showTraffic ({ traffic, running, last }) {
   map.traffic(traffic)
   if (role === 'peer') return showService(traffic)
+  showRunning(running)
   const speeds = running.map(({ tokensPerSecond }) => tokensPerSecond).filter(speed => speed > 0)
   const speed = speeds.length > 0 ? speeds.reduce((a, b) => a + b, 0) : last?.tokensPerSecond
   setText(at('speed'), speed === undefined ? '–' : speed >= 100 ? speed.toFixed(0) : speed.toFixed(1))
   setText(at('first'), last === null ? '–' : last.firstTokenMs.toFixed(0))
   if (last !== null) showLap(last.lap)
+}
+
+/** A line a text: how much of its prompt is read, then its tokens. */
+function showRunning (running) {
+  if (running.length === 0) return at('running').replaceChildren(element('li', 'empty', 'None at the moment.'))
+  at('running').replaceChildren(...running.map(({ id, promptTokens, prefilled, tokens, tokensPerSecond }) => {
+    const reads = tokens === 0
+    const bar = bars([[reads ? 'queue' : 'compute', reads ? prefilled / promptTokens : 1]])
+    bar.setAttribute('aria-hidden', 'true')
+    const done = reads ? `prompt ${prefilled} of ${promptTokens}` : `${tokens} ${tokens === 1 ? 'token' : 'tokens'}${tokensPerSecond > 0 ? `, ${tokensPerSecond.toFixed(1)} tok/s` : ''}`
+    return element('li', reads ? '' : 'writes', element('b', '', `Text ${id + 1}`), bar, element('span', '', done))
+  }))
 }
 
 /** What a peer computes for others, in place of what a client generates. */
@@ -83,7 +97,8 @@ function lapRow (label, ms, share, className) {
   return element('div', className, element('dt', '', label), bar, element('dd', '', milliseconds(ms)))
 }
 
-const PEER_COLUMNS = ['Peer', 'Layers', 'Latency', 'Compute', 'Queue', 'Requests', 'Load', 'Share of the work']
+// A phone shows the first of them without scrolling.
+const PEER_COLUMNS = ['Peer', 'Layers', 'Latency', 'Share of the work', 'Compute', 'Queue', 'Requests', 'Load']
 
 function showPeers (peers) {
   const withWork = peers.some(({ work }) => work !== null)
@@ -99,10 +114,10 @@ function showPeers (peers) {
     name.title = `${peerId} (${version})`
     const number = text => element('td', 'number', text)
     const cells = [name, element('td', '', layers), number(self ? '–' : milliseconds(latencyMs))]
-    if (work !== null) cells.push(number(milliseconds(work.serviceMs)), number(milliseconds(work.queueMs)), number(work.failures === 0 ? String(work.requests) : `${work.requests} (${work.failures} failed)`))
+    if (withWork) cells.push(element('td', 'share', element('div', 'track', bars([['compute', work?.share ?? 0]]), element('b', '', `${((work?.share ?? 0) * 100).toFixed(0)} %`))))
+    if (work !== null) cells.push(number(milliseconds(work.requests === 0 ? null : work.serviceMs)), number(milliseconds(work.requests === 0 ? null : work.queueMs)), number(work.failures === 0 ? String(work.requests) : `${work.requests} (${work.failures} failed)`))
     else if (withWork) cells.push(number('–'), number('–'), number('–'))
     cells.push(number(`${load}/${capacity}`))
-    if (withWork) cells.push(element('td', 'share', element('div', 'track', bars([['compute', work?.share ?? 0]]), element('b', '', `${((work?.share ?? 0) * 100).toFixed(0)} %`))))
     return element('tr', '', ...cells)
   })
   if (rows.length === 0) {

@@ -95,9 +95,19 @@ describe('the web page', function () {
       const wide = await page.evaluate('document.documentElement.scrollWidth - innerWidth') as number
       assert.ok(wide <= 0, `${wide} pixels do not fit`)
 
+      // With somebody else's text and this page's next one under way.
+      const elsewhere = new AbortController()
+      const asked = fetch(`${url}/v1/completions`, { method: 'POST', body: JSON.stringify({ prompt: 'One day', max_tokens: 400, stop: ['NEVER'] }), signal: elsewhere.signal }).catch(() => {})
+      await page.type('#message', 'And then?')
+      await page.keyboard.press('Enter')
+      await page.waitForFunction('document.querySelectorAll("#running .writes").length === 2')
       const file = join(pictures, `dashboard-${name}.png`)
       await page.screenshot({ path: file, fullPage: true })
       assert.ok((await stat(file)).size > 10_000)
+      elsewhere.abort()
+      await asked
+      await page.click('#send')
+      await page.waitForFunction('document.querySelector("#running").textContent === "None at the moment."')
       assert.deepEqual(await serious(page), [])
       await page.close()
     })
