@@ -3,6 +3,7 @@ import { type BlockEntry, type Bundle, formatBytes, ModelError } from '../model-
 import {
   connectBlocks, connectSwarm, createSwarmHost, type ExpertDispatcher, formatRanges, isSwarmError, planLayer, type SwarmConnection, type SwarmError, type SwarmHost
 } from '../swarm/index.js'
+import { openAudit } from './client-audit.js'
 import { contentFiles, openBundleStore } from './bundle-store.js'
 import { CountedDispatcher, ExpertUse } from './client/expert-use.js'
 import { chooseLocalBlocks } from './client/local-choice.js'
@@ -46,7 +47,9 @@ export async function openClientExperts (bundle: Bundle, init: SwarmClientInit, 
   const host = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, swarmKey: init.swarmKey, signal: init.signal, onEvent: init.onEvent })
   closers.add(async () => { await host.stop() })
   const { hiddenSize, experts } = bundle.config
-  const swarm = connectSwarm({ host, modelId: bundle.id, hiddenSize, experts, layers: others, wire: init.wire, onEvent: init.onEvent })
+  const swarm = connectSwarm({
+    host, modelId: bundle.id, hiddenSize, experts, layers: others, wire: init.wire, patienceMs: init.patienceMs, onEvent: init.onEvent, ...await openAudit(bundle, init, closers)
+  })
   closers.add(async () => { await swarm.stop() })
 
   let ready = async (): Promise<void> => { await swarm.ready({ signal: init.signal, timeoutMs: READY_TIMEOUT_MS }) }

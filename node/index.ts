@@ -8,6 +8,7 @@ export { isLoopback } from './serve/access.js'
 export { type Answer, type Piece, runGeneration, type RunInit } from './serve/generation-run.js'
 export type { RequestLog } from './serve/http-listener.js'
 export { TrafficMonitor } from './serve/traffic-monitor.js'
+export { liarRecord } from './client-audit.js'
 export { isModelId, modelsDirectory } from './bundle-store.js'
 export { VERSION } from './version.js'
 export { type BundlePart, fetchBundle, type FetchBundleInit } from './fetch-bundle.js'
@@ -26,7 +27,7 @@ export {
   type SynthesisFormat, type ToolCall, type WeightFormat
 } from '../model-tools/index.js'
 export {
-  asSwarmError, type CoverageCell, createSwarmHost, createSwarmKey, DEFAULT_PEER_LIMITS, formatRanges, type InspectedPeer, isSwarmError, type LayerChoice, type LivePeer, type LookupHop, newTraceId, type OnSwarmEvent, parseTraceId,
-  type PeerLimits, type PeerStats, readSwarmKey, type SwarmChange, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, SwarmInspector, type SwarmSnapshot, SwarmWatch, type WatchedPeer,
+  asSwarmError, type AuditCounters, type CoverageCell, createSwarmHost, createSwarmKey, DEFAULT_PEER_LIMITS, formatRanges, type InspectedPeer, isSwarmError, type LayerChoice, LiarRecord, type LivePeer, type LookupHop, newTraceId, type OnSwarmEvent, parseTraceId,
+  type PeerLimits, type PeerStats, type Proof, readSwarmKey, type SwarmChange, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, SwarmInspector, type SwarmSnapshot, SwarmWatch, type WatchedPeer,
   type WireChoice, type WireDtype, writeSwarmKey
 } from '../swarm/index.js'

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, type RenderOptions, toolCallSyntax, type ToolCallSyntax } from '../model-tools/index.js'
-import { isSwarmError, type LayerChoice, type LayerCoverage, type LivePeer, type OnSwarmEvent, type PeerStats, type WireChoice } from '../swarm/index.js'
+import { type AuditCounters, isSwarmError, type LayerChoice, type LayerCoverage, type LivePeer, type OnSwarmEvent, type PeerStats, type WireChoice } from '../swarm/index.js'
 import { chooseDevice, type Device } from './device.js'
 import { AttentionClient } from './client/attention-client.js'
 import { Closers } from './closers.js'
@@ -42,8 +42,19 @@ export interface SwarmClientInit extends SpeculationOptions {
    * are fetched from peers. @default none
    */
   localMemory?: number
-  /** Directory where it is kept from run to run how often which experts were used, which is what hot blocks are chosen by. @default not kept */
+  /** Directory where it is kept from run to run which peers lied, and how often which experts were used, which is what hot blocks are chosen by. @default not kept */
   stateDir?: string
+  /**
+   * Share of the requests that two peers answer, to be compared, in [0, 1]; hedged ones are compared beside that. With 1 every reply is compared before it is
+   * used, at twice the traffic; 0 compares nothing. @default 0.02
+   */
+  audit?: number
+  /** Equal seeds compare the same requests. @default by chance: peers must not be able to tell */
+  auditSeed?: string
+  /** Bytes for experts of this machine's bundle that are loaded when peers answer differently, to say who lies, or when nobody else holds them; 0 for never. @default 1 GiB, a quarter of what is available at most */
+  copyMemory?: number
+  /** How long a request waits for somebody to hold its experts when nobody does, in milliseconds. @default 5000 */
+  patienceMs?: number
   /** Generations that may run at a time; further ones wait. @default 16, or as many as there is memory for their KV caches */
   maxSequences?: number
   /**
@@ -219,6 +230,12 @@ export class SwarmClient {
 
   /** What each peer did for this client; empty when all layers are local. */
   peers (): PeerStats[] { return this.experts.swarm?.dispatcher.peerStats() ?? [] }
+
+  /** What was compared and found out; undefined when nothing is: all layers are local, or `audit` is 0. */
+  audits (): Readonly<AuditCounters> | undefined { return this.experts.swarm?.dispatcher.audits }
+
+  /** Peers that this client caught lying. */
+  liars (): ReadonlySet<string> { return this.experts.swarm?.dispatcher.liars ?? new Set() }
 
   /** Live replicas of the experts of each layer that is not local. */
   coverage (): LayerCoverage[] { return this.experts.swarm?.coverage() ?? [] }

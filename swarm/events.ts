@@ -14,6 +14,7 @@ export type SwarmEvent =
   | { type: 'request-hedged', peerId: string, toPeerId: string, layer: number, traceId?: string }
   | { type: 'replies-disagree', layer: number, peerIds: string[], deviation: number, tolerance: number }
   | { type: 'peer-lied', peerId: string, layer: number, deviation: number, tolerance: number }
+  | { type: 'liar-not-kept', peerId: string, path: string }
   | { type: 'request-answered', peerId: string, layer: number, tokens: number, traceId: string, spanId: string, tookMs: number, queueMicros: number, serviceMicros: number }
   | { type: 'request-served', peerId: string, layer: number, tokens: number, traceId: string, spanId: string, queueMicros: number, serviceMicros: number }
   | { type: 'experts-waiting', layer: number, experts: number[], traceId?: string }

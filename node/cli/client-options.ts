@@ -18,6 +18,10 @@ export interface ClientOptions extends OutputOptions, SwarmKeyOptions {
   device: Device
   draft: DraftChoice
   draftTokens?: number
+  audit: number
+  auditSeed?: string
+  copyMemory?: number
+  patience: number
 }
 
 export function withClientOptions (command: Command): Command {
@@ -28,6 +32,10 @@ export function withClientOptions (command: Command): Command {
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
     .option('--local-memory <size>', 'memory for further experts, such as 6GiB: what nobody has, then the layers that are slowest to reach, then what is used most', parse.bytes)
     .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1))
+    .option('--audit <share>', 'share of the requests that two peers answer, to catch who lies: 1 compares every reply before it is used, 0 none', parse.number(0, 1), 0.02)
+    .option('--audit-seed <text>', 'equal seeds compare the same requests, for tests (default: by chance, so that nobody can tell)')
+    .option('--copy-memory <size>', 'memory for experts of the bundle here, loaded when peers disagree or nobody else has them; 0 for never (default: 1 GiB, a quarter of what is free at most)', parse.bytes)
+    .option('--patience <s>', 'seconds to look for peers when nobody holds what a layer needs', parse.number(0), 5)
     .addOption(new Option('--device <name>', 'what computes attention, dense MLP and head; the CPU where it cannot').choices(DEVICES).default('cpu'))
     .addOption(new Option('--draft <who>', 'who proposes tokens, of which the model confirms several in one pass; the text stays the same. lookup: the text itself; assistant: the bundle\'s drafter; self: this machine\'s part of the model; auto: whoever pays').choices(DRAFT_CHOICES).default('auto'))
     .option('--draft-tokens <n>', 'tokens of every draft (default: as many as pay)', parse.count(1)))
@@ -58,6 +66,10 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
     device: options.device,
     draft: options.draft,
     draftTokens: options.draftTokens,
+    audit: options.audit,
+    auditSeed: options.auditSeed,
+    copyMemory: options.copyMemory,
+    patienceMs: options.patience * 1000,
     onDeviceProblem: problem => { log.write('warn', 'device-problem', problem) },
     onProgress: (step, done, total) => { bars[step](done, total) },
     ...more,

@@ -11,6 +11,7 @@ import { doctorCommand } from './doctor.js'
 import { explainCommand } from './explain.js'
 import { fetchCommand } from './fetch.js'
 import { generateCommand } from './generate.js'
+import { liarsCommand } from './liars.js'
 import { peerCommand } from './peer.js'
 import { serveCommand } from './serve.js'
 import { useSettings } from './settings.js'
@@ -29,6 +30,7 @@ const program = new Command('moeswarm')
   .addCommand(serveCommand())
   .addCommand(explainCommand())
   .addCommand(dhtCommand())
+  .addCommand(liarsCommand())
   .addCommand(doctorCommand())
   .addCommand(swarmKeyCommand())
   .addCommand(synthCommand())

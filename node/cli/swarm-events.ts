@@ -19,13 +19,14 @@ function describeEvent (event: SwarmEvent): string | undefined {
     case 'experts-waiting': return `Layer ${event.layer}: nobody holds experts ${event.experts.join(', ')} at the moment; looking for peers.`
     case 'experts-local': return `Layer ${event.layer}: nobody came who holds experts ${event.experts.join(', ')}; this machine's copy computes them.`
     case 'replies-disagree': return `Layer ${event.layer}: ${event.peerIds.map(shortPeerId).join(' and ')} answer differently (${(100 * event.deviation).toPrecision(2)} % apart, honest replies at most ${(100 * event.tolerance).toPrecision(2)} %).`
-    case 'peer-lied': return `Peer ${shortPeerId(event.peerId)} lied in layer ${event.layer} and is asked nothing any more (moeswarm liars shows the proof).`
+    case 'peer-lied': return `Peer ${shortPeerId(event.peerId)} lied in layer ${event.layer} and is asked nothing any more; moeswarm liars shows why.`
+    case 'liar-not-kept': return `That peer ${shortPeerId(event.peerId)} lied could not be written to ${event.path}; it is left out until this command ends.`
     case 'stream-aborted': return `Stream of ${shortPeerId(event.peerId)} aborted (${event.code}).`
     default: return undefined
   }
 }
 
-const GRAVE = new Set<SwarmEvent['type']>(['bootstrap-failed', 'announce-failed', 'peer-lost', 'peer-refused', 'request-failed', 'experts-waiting', 'experts-local', 'replies-disagree', 'peer-lied', 'stream-aborted', 'chunk-refused'])
+const GRAVE = new Set<SwarmEvent['type']>(['bootstrap-failed', 'announce-failed', 'peer-lost', 'peer-refused', 'request-failed', 'experts-waiting', 'experts-local', 'replies-disagree', 'peer-lied', 'liar-not-kept', 'stream-aborted', 'chunk-refused'])
 
 /** Writes the swarm's events to a log: what failed as warnings, what is too fine for a person at level debug. */
 export function logEvents (log: Log): (event: SwarmEvent) => void {

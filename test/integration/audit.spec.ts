@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { liarRecord, SwarmClient, type SwarmClientInit, type SwarmEvent } from '../../node/index.js'
+import { demoBundle } from '../../scripts/demo-bundle.js'
+import { type PeerProcess, startLyingPeerProcess, startPeerProcess } from '../../scripts/peer-process.js'
+import { reference } from '../fixtures/reference.js'
+import { jsonLines, runCli } from '../fixtures/run-cli.js'
+
+const { ids, greedy_ids: expected } = reference.prompts[0]
+const GREEDY = { maxTokens: expected.length, stopTokenIds: [], sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 } }
+
+describe('a client among peers of which one lies', function () {
+  this.timeout(180_000)
+  let model: string
+  let stateDir: string
+  const peers: PeerProcess[] = []
+  const events: SwarmEvent[] = []
+
+  before(async () => { model = await demoBundle('f32') })
+  beforeEach(async () => { stateDir = await mkdtemp(join(tmpdir(), 'moeswarm-audit-')) })
+  afterEach(async () => {
+    events.length = 0
+    await Promise.all(peers.splice(0).map(async peer => await peer.stop()))
+    await rm(stateDir, { recursive: true })
+  })
+
+  const args = (): string[] => ['--model', model, ...peers.slice(0, 1).flatMap(peer => ['--bootstrap', peer.addresses[0]])]
+  const honest = async (): Promise<void> => { peers.push(await startPeerProcess([...args(), '--threads', '1'])) }
+  const liar = async (share: number, lie: string): Promise<PeerProcess> => {
+    const peer = await startLyingPeerProcess([...args(), '--share', String(share), '--lie', lie])
+    peers.push(peer)
+    return peer
+  }
+  const open = async (init: Partial<SwarmClientInit> = {}): Promise<SwarmClient> => await SwarmClient.open({
+    model, bootstrap: [peers[0].addresses[0]], wire: 'fp32', threads: 1, stateDir, draft: 'none', onEvent: event => { events.push(event) }, ...init
+  })
+  const tokensOf = async (client: SwarmClient): Promise<number[]> => {
+    const tokens: number[] = []
+    for await (const event of client.generate(ids, GREEDY)) if (event.type === 'token') tokens.push(event.id)
+    return tokens
+  }
+  const everybodyIsThere = async (client: SwarmClient): Promise<void> => { while (client.livePeers().length < peers.length) await new Promise(resolve => setTimeout(resolve, 20)) }
+
+  for (const lie of ['noise', 'other-expert', 'zeros']) {
+    it(`gives the text of this machine alone where a third of its replies are lies (${lie}) and every reply is compared`, async () => {
+      await honest()
+      const lying = await liar(0.3, lie)
+      const client = await open({ audit: 1 })
+      try {
+        await everybodyIsThere(client)
+        while (client.liars().size === 0) assert.deepEqual(await tokensOf(client), expected)
+        assert.deepEqual([...client.liars()], [lying.peerId])
+        const { compared, alone, undecided, liars } = client.audits()!
+        assert.ok(compared > 0)
+        assert.deepEqual([alone, undecided, liars], [0, 0, 1], 'the copy on this machine has decided')
+      } finally {
+        await client.close()
+      }
+      const [proof] = await liarRecord(stateDir).read()
+      assert.deepEqual([proof.peerId, proof.modelId, proof.against.map(({ peerId }) => peerId)], [lying.peerId, client.bundle.id, ['this machine']])
+      assert.ok(proof.deviation > proof.tolerance)
+      assert.equal((await stat(liarRecord(stateDir).file)).mode & 0o777, 0o600)
+    })
+  }
+
+  it('does not ask who was caught after a new start, until it is told to forget', async () => {
+    await honest()
+    const lying = await liar(1, 'noise')
+    const first = await open({ audit: 1 })
+    await everybodyIsThere(first)
+    while (first.liars().size === 0) await tokensOf(first)
+    await first.close()
+    const asked = async (): Promise<boolean> => {
+      const client = await open({ audit: 0 })
+      try {
+        await new Promise(resolve => setTimeout(resolve, 3_000))
+        return client.livePeers().some(({ peerId }) => peerId === lying.peerId)
+      } finally {
+        await client.close()
+      }
+    }
+    assert.equal(await asked(), false)
+    const env = { XDG_STATE_HOME: stateDir }
+    await liarRecord(join(stateDir, 'moeswarm')).add((await liarRecord(stateDir).read())[0])
+    const shown = await runCli(['liars', '--json'], { env })
+    assert.deepEqual(jsonLines(shown.stdout).map(({ event, peerId }) => [event, peerId]), [['liar', lying.peerId]])
+    assert.equal((await runCli(['liars', '--forget', lying.peerId], { env })).code, 0)
+    assert.equal((await runCli(['liars', '--forget', lying.peerId], { env })).code, 1)
+    await liarRecord(stateDir).forget(lying.peerId)
+    assert.equal(await asked(), true)
+  })
+
+  it('lets a third peer decide where this machine has no copy', async () => {
+    await honest()
+    await honest()
+    const lying = await liar(1, 'noise')
+    const client = await open({ audit: 1, copyMemory: 0 })
+    try {
+      await everybodyIsThere(client)
+      while (client.liars().size === 0) assert.deepEqual(await tokensOf(client), expected)
+      assert.deepEqual([...client.liars()], [lying.peerId])
+      const [proof] = await liarRecord(stateDir).read()
+      assert.deepEqual(proof.against.map(({ peerId }) => peerId).sort(), peers.slice(0, 2).map(({ peerId }) => peerId).sort())
+    } finally {
+      await client.close()
+    }
+  })
+
+  it('goes on with the copy of its bundle when the last peer is gone, and gives the same tokens', async () => {
+    await honest()
+    const client = await open({ patienceMs: 500 })
+    try {
+      const tokens: number[] = []
+      for await (const event of client.generate(ids, GREEDY)) {
+        if (event.type !== 'token') continue
+        tokens.push(event.id)
+        if (tokens.length === 5) await peers[0].stop('SIGKILL')
+      }
+      assert.deepEqual(tokens, expected)
+      assert.ok(events.some(({ type }) => type === 'experts-local'))
+    } finally {
+      await client.close()
+    }
+  })
+})
