@@ -66,6 +66,8 @@ export async function fuzzTargets (): Promise<FuzzTarget[]> {
         const { tokens, hidden, counts, experts, weights } = frame.batch
         must(hidden.length === tokens * HIDDEN && counts.length === tokens && experts.length === weights.length, 'shapes that do not fit each other')
         must(experts.every(expert => expert < BOUNDS.experts) && hidden.every(Number.isFinite) && weights.every(Number.isFinite), 'a value that nobody checked')
+        let at = 0
+        must(counts.every(count => new Set(experts.subarray(at, at += count)).size === count), 'an expert named twice')
         return hidden.byteLength + counts.byteLength + experts.byteLength + weights.byteLength
       },
       mayTake: bytes => bytes * 5
@@ -253,11 +255,12 @@ function floats (random: Random, count: number): Float32Array {
 function batchOf (random: Random): ExpertBatch {
   const tokens = 1 + random.below(5)
   const counts = Uint16Array.from({ length: tokens }, () => random.below(4))
-  const assignments = counts.reduce((a, b) => a + b, 0)
-  return {
-    layer: random.below(4), tokens, hidden: floats(random, tokens * HIDDEN), counts,
-    experts: Uint16Array.from({ length: assignments }, () => random.below(16)), weights: floats(random, assignments)
-  }
+  // Different ones for each token: a step that 16 has no part of.
+  const experts = [...counts].flatMap(count => {
+    const first = random.below(16)
+    return Array.from({ length: count }, (_, at) => (first + 5 * at) % 16)
+  })
+  return { layer: random.below(4), tokens, hidden: floats(random, tokens * HIDDEN), counts, experts: Uint16Array.from(experts), weights: floats(random, experts.length) }
 }
 
 function blocksOf (random: Random, experts: number, layers: number): HostedBlock[] {

@@ -11,7 +11,8 @@ import { allFinite, readRows, rowBytes, writeRows } from './rows.js'
  *
  *   request   0 u8 kind = 1   1 u8 dtype   2 u16 layer   4 u32 id   8 u32 T   12 u32 N
  *             16 u16 counts[T], u16 experts[N], padding to a multiple of 4, f32 weights[N], rows [T, H]
- *             Token t owns the next counts[t] entries of experts and weights; the counts sum up to N.
+ *             Token t owns the next counts[t] entries of experts and weights; the counts sum up to N. It names no expert
+ *             twice, for the sum over its experts is computed with one weight each.
  *             With the highest bit of the dtype set, a trace id of 16 bytes and a span id of 8 follow (only to peers whose welcome says so).
  *   reply     0 u8 kind = 2   1 u8 dtype   2 u16 zero    4 u32 id   8 u32 T   12 u32 queue µs   16 u32 service µs
  *             20 rows [T, H]: per token the sum of weight * expert(hidden)
@@ -190,6 +191,7 @@ function decodeRequest (frame: Uint8Array, view: DataView, id: number, bounds: R
   for (let i = 0; i < assignments; i++) {
     if (experts[i] >= bounds.experts) throw malformed('an expert outside of the model')
   }
+  if (namesTwice(counts, experts)) throw malformed('a token that names an expert twice')
   const weights = new Float32Array(assignments)
   const weightsAt = requestWeightsAt(tokens, assignments)
   new Uint8Array(weights.buffer).set(frame.subarray(weightsAt, weightsAt + assignments * 4))
@@ -249,6 +251,21 @@ export function wireCode (number: number): WireErrorCode {
 /** Whether a failure may be told to the other side by its code. */
 export function isWireCode (code: SwarmErrorCode): code is WireErrorCode {
   return (WIRE_CODES as readonly SwarmErrorCode[]).includes(code)
+}
+
+/** By expert, the last token that named it, from 1 on: scratch of `namesTwice`, which ends before anybody else begins. */
+const lastNamed = new Uint32Array(limits.MAX_EXPERTS + 1)
+
+/** Whether a token names one of its experts twice. `counts` [tokens] sums up to the length of `experts`, which are below MAX_EXPERTS. */
+export function namesTwice (counts: Uint16Array, experts: Uint16Array): boolean {
+  for (let i = 0; i < experts.length; i++) lastNamed[experts[i]] = 0
+  for (let t = 0, at = 0; t < counts.length; t++) {
+    for (const end = at + counts[t]; at < end; at++) {
+      if (lastNamed[experts[at]] === t + 1) return true
+      lastNamed[experts[at]] = t + 1
+    }
+  }
+  return false
 }
 
 function requestWeightsAt (tokens: number, assignments: number): number {

@@ -7,6 +7,7 @@ import { HEDGE_BURST, SAME_MACHINE_RTT_MS } from '../constants.js'
 import { HedgeBudget } from '../selection/hedge-budget.js'
 import { Incumbents } from '../selection/incumbents.js'
 import type { LayerPlan } from '../selection/plan.js'
+import { namesTwice } from './codec.js'
 import { Delivery } from './delivery.js'
 import { PeerTallies, type PeerStats } from './peer-stats.js'
 import { allFinite } from './rows.js'
@@ -114,6 +115,7 @@ function faultOf ({ tokens, hidden, counts, experts, weights }: ExpertBatch, hid
   for (let i = 0; i < assignments; i++) {
     if (experts[i] >= modelExperts) return `expert ${experts[i]} is not in the model`
   }
+  if (namesTwice(counts, experts)) return 'a token names an expert twice'
   if (!allFinite(hidden) || !allFinite(weights)) return 'it holds a value that is not finite'
   return undefined
 }

@@ -130,6 +130,7 @@ describe('expert frames', () => {
     { name: 'with counts that do not sum up', frame: changed(whole, view => { view.setUint16(16, 1, true) }) },
     { name: 'with a count above the limit', frame: changed(whole, view => { view.setUint16(16, limits.MAX_EXPERTS_PER_TOKEN + 1, true) }) },
     { name: 'with an expert outside of the model', frame: changed(whole, view => { view.setUint16(22, 16, true) }) },
+    { name: 'with a token that names an expert twice', frame: request([[5], [4, 5, 4], [3]]) },
     { name: 'with a weight that is NaN', frame: changed(whole, view => { view.setFloat32(28, NaN, true) }) },
     { name: 'with an infinite weight', frame: changed(whole, view => { view.setFloat32(32, Infinity, true) }) },
     { name: 'with a hidden state that is NaN', frame: changed(whole, view => { view.setFloat32(40, NaN, true) }) },
@@ -149,6 +150,12 @@ describe('expert frames', () => {
   ]) {
     it(`refuse from a peer ${name}`, () => { assert.equal(codeOf(() => decodePeerFrame(frame)), 'malformed') })
   }
+
+  it('take an expert that several tokens name, and one that a refused request named', () => {
+    assert.equal(codeOf(() => decodeClientFrame(request([[5, 4], [4, 5], [5]]), BOUNDS)), undefined)
+    assert.equal(codeOf(() => decodeClientFrame(request([[4, 4]]), BOUNDS)), 'malformed')
+    assert.equal(codeOf(() => decodeClientFrame(request([[4], [5]]), BOUNDS)), undefined)
+  })
 
   it('survive 20,000 random and mutated frames', () => {
     const random = seeded(4)

@@ -175,6 +175,7 @@ describe('dispatching to a swarm', () => {
     { id: 'another width', change: { hidden: new Float32Array(MODEL.hiddenSize) } },
     { id: 'counts that do not sum up', change: { counts: Uint16Array.of(1, 1, 1) } },
     { id: 'an expert that is not in the model', change: { experts: Uint16Array.of(0, 8, 3, 4, 5) } },
+    { id: 'an expert named twice for a token', change: { experts: Uint16Array.of(0, 7, 3, 4, 3) } },
     { id: 'a hidden state that is NaN', change: { hidden: BATCH.hidden.map((value, i) => i === 5 ? NaN : value) } },
     { id: 'a weight that is infinite', change: { weights: BATCH.weights.map(() => Infinity) } }
   ]) {
