@@ -21,20 +21,29 @@ export interface PeerProcess {
   stop: (signal?: NodeJS.Signals) => Promise<number | null>
 }
 
-/** Starts `moeswarm peer` as a process of its own and waits until it is announced, at most `readyMs`. */
-export async function startPeerProcess (args: string[], options: { readyMs?: number } = {}): Promise<PeerProcess> {
+export interface PeerProcessOptions {
+  /** How long it may take until it is announced. */
+  readyMs?: number
+  /** Kills it, ready or not. */
+  signal?: AbortSignal
+}
+
+/** Starts `moeswarm peer` as a process of its own and waits until it is announced. */
+export async function startPeerProcess (args: string[], options?: PeerProcessOptions): Promise<PeerProcess> {
   return await ready(spawn(process.execPath, [CLI, 'peer', '--json', ...args], { stdio: ['ignore', 'pipe', 'pipe'] }), options)
 }
 
 /** Starts a peer that lies, see lying-peer.ts for its arguments and for what a line on its stdin does. */
-export async function startLyingPeerProcess (args: string[], options: { readyMs?: number } = {}): Promise<PeerProcess> {
+export async function startLyingPeerProcess (args: string[], options?: PeerProcessOptions): Promise<PeerProcess> {
   return await ready(spawn(process.execPath, [join(ROOT, 'dist', 'scripts', 'lying-peer.js'), ...args], { stdio: ['pipe', 'pipe', 'pipe'] }), options)
 }
 
-async function ready (child: ChildProcess & { stdout: Readable, stderr: Readable }, { readyMs = READY_TIMEOUT_MS }: { readyMs?: number }): Promise<PeerProcess> {
+async function ready (child: ChildProcess & { stdout: Readable, stderr: Readable }, { readyMs = READY_TIMEOUT_MS, signal }: PeerProcessOptions = {}): Promise<PeerProcess> {
   let errors = ''
   child.stderr.on('data', (chunk: Buffer) => { errors = (errors + chunk.toString()).slice(-4000) })
   const exited = once(child, 'exit').then(([code]) => code as number | null)
+  signal?.addEventListener('abort', () => { child.kill('SIGKILL') }, { once: true })
+  if (signal?.aborted === true) child.kill('SIGKILL')
   const lines = createInterface({ input: child.stdout })
   const first = await firstLine(lines, exited, readyMs).catch((error: unknown) => {
     child.kill('SIGKILL')
@@ -52,11 +61,11 @@ async function ready (child: ChildProcess & { stdout: Readable, stderr: Readable
   }
 }
 
-/** Starts a peer that others reach only through this link of the proxy. */
-export async function startPeerBehindLink (args: string[], proxy: ProxyProcess, link: number): Promise<PeerProcess> {
+/** Starts a peer, by default an honest one, that others reach only through this link of the proxy. */
+export async function startPeerBehindLink (args: string[], proxy: ProxyProcess, link: number, options?: PeerProcessOptions, start = startPeerProcess): Promise<PeerProcess> {
   const own: Endpoint = { host: '127.0.0.1', port: await freePort() }
   await proxy.connectTo(link, own)
-  return await startPeerProcess([...args, '--listen', addressOf(own), '--announce', addressOf(proxy.links[link])])
+  return await start([...args, '--listen', addressOf(own), '--announce', addressOf(proxy.links[link])], options)
 }
 
 function addressOf ({ host, port }: Endpoint): string {
