@@ -21,6 +21,7 @@ export type { LapTimes, LayerTimes } from './client/lap-profile.js'
 export type { StepLogProbabilities, TokenLogProbability } from './client/log-probabilities.js'
 export type { LayerEvent } from './client/observed-dispatcher.js'
 export type { SamplingOptions } from './client/sampler.js'
+export { newGenerationId, type SavedGeneration, SavedGenerations } from './client/saved-generation.js'
 export { DRAFT_CHOICES, type DraftChoice, type SpeculationOptions, type SpeculationSummary } from './client/speculation/index.js'
 export {
   type BlockEntry, Bundle, type ChatMessage, checkpointFile, type ConversionProgress, convertCheckpoint, formatBytes, type ModelConfig, ModelError, type ModelErrorCode, parseRanges, SHAPE_NAMES, synthesize, SYNTHESIS_FORMATS,

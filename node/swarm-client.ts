@@ -4,7 +4,7 @@ import { type AuditCounters, isSwarmError, type LayerChoice, type LayerCoverage,
 import { chooseDevice, type Device } from './device.js'
 import { AttentionClient } from './client/attention-client.js'
 import { Closers } from './closers.js'
-import { generate, type GenerateEvent, type GenerateOptions } from './client/generate.js'
+import { generate, type GenerateEvent, type GenerateOptions, type Verification } from './client/generate.js'
 import type { LapProfile } from './client/lap-profile.js'
 import { KeptCaches } from './client/kept-caches.js'
 import { type KvCache, kvCacheBytes } from './client/kv-cache.js'
@@ -179,9 +179,9 @@ export class SwarmClient {
     const { maxTokens = Infinity, sampling, specialTokens = 'skip', traceId, onLayer, ...rest } = options
     const dispatcher = traceId === undefined && onLayer === undefined ? undefined : new ObservedDispatcher(this.attention.dispatcher, { traceId, onLayer })
     const promptTokens = this.tokensOf(prompt)
-    return this.inTurn(promptTokens, options.signal, cache => generate(this.attention, this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), promptTokens, {
+    return this.inTurn(promptTokens, options.signal, cache => generate(this.attention, () => this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), promptTokens, {
       ...this.speculation.defaults, ...defined(rest), dispatcher, maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
-    }, this.speculation, cache))
+    }, this.speculation, cache, this.verification))
   }
 
   /** Generations that run, and those that wait for one to end. */
@@ -193,8 +193,11 @@ export class SwarmClient {
   /** Of other layers, the experts that this process computes. */
   get partlyLocal (): ReadonlyArray<{ layer: number, experts: number[] }> { return this.experts.partlyLocal }
 
+  private readonly verification: Verification = { liars: () => this.liars(), settled: async () => { await this.experts.swarm?.dispatcher.auditsSettled() } }
+
   private async * inTurn (prompt: number[], signal: AbortSignal | undefined, begin: (cache: KvCache) => AsyncGenerator<GenerateEvent, void, void>): AsyncGenerator<GenerateEvent, void, void> {
     const leave = await this.sequences.enter(signal)
+    this.kept?.dropOf(this.liars())
     const cache = this.kept?.take(prompt) ?? this.attention.newCache()
     // Running and kept ones together are as many as may run.
     this.kept?.shrink(this.sequences.limit - this.sequences.load.running)
@@ -202,6 +205,7 @@ export class SwarmClient {
     try {
       for await (const event of begin(cache)) {
         if (event.type === 'token') tokens.push(event.id)
+        if (event.type === 'restored') tokens.splice(prompt.length, Infinity, ...event.tokens)
         yield event
       }
     } catch (error) {

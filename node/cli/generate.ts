@@ -1,14 +1,17 @@
 import { text as readAll } from 'node:stream/consumers'
 import { type Command, InvalidArgumentError } from 'commander'
 import {
-  formatRanges, type Generation, GenerationTraces, parseTraceId, type PeerStats, type SpeculationSummary, type SwarmClient
+  type AuditCounters, formatRanges, type Generation, GenerationTraces, parseTraceId, type PeerStats, type SpeculationSummary, type SwarmClient
 } from '../index.js'
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
-import { action, command, parse, UsageError } from './command.js'
+import { action, command, parse, type Run, UsageError } from './command.js'
 import { lapTable, peerTable } from './generation-tables.js'
-import { formatMs, type Terminal } from './terminal.js'
+import { Resumable, type ResumeOptions } from './resumable.js'
+import { shortPeerId } from './swarm-events.js'
+import { formatMs } from './terminal.js'
 
-interface GenerateCommandOptions extends ClientOptions {
+interface GenerateCommandOptions extends ClientOptions, ResumeOptions {
+  paranoid?: boolean
   prompt?: string
   promptIds?: string
   chat?: boolean
@@ -22,7 +25,7 @@ interface GenerateCommandOptions extends ClientOptions {
 }
 
 export function generateCommand (): Command {
-  return withClientOptions(command('generate', 'Generate text with experts in the swarm, on this machine, or both.', 'moeswarm generate --model ./demo.bundle --bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW... --prompt "Once upon a time"'))
+  const self: Command = withClientOptions(command('generate', 'Generate text with experts in the swarm, on this machine, or both.', 'moeswarm generate --model ./demo.bundle --bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW... --prompt "Once upon a time"'))
     .option('--prompt <text>', 'text to go on from (default: stdin)')
     .option('--prompt-ids <ids>', 'token ids to go on from, such as 2,612,632')
     .option('--chat', 'take the prompt as a question and answer it, by the model\'s chat template')
@@ -33,46 +36,88 @@ export function generateCommand (): Command {
     .option('--seed <s>', 'equal seeds give equal texts (default: by chance)', parse.count(0))
     .option('--traceparent <id>', 'W3C trace id or traceparent that names the requests here and in the logs of peers (default: $TRACEPARENT)', parseTraceparent)
     .option('--no-trace', 'keep no record of times and peers for moeswarm explain')
-    .action(action<GenerateCommandOptions>(run))
+    .option('--paranoid', 'compute again what came after the first reply of a peer that turns out to lie; where the text is no terminal\'s, it is written when it is whole')
+    .option('--save <file>', 'keep the answer\'s state in this file, whole or cut short (default: one that is cut short, in the state directory)')
+    .option('--resume <file|id>', 'go on with an answer that was cut short: its prompt, its options, the same tokens as if it had not been')
+    .action(action<GenerateCommandOptions>(async (options, given) => { await run(options, given, self) }))
+  return self
 }
 
-async function run (options: GenerateCommandOptions, { terminal, signal }: { terminal: Terminal, signal: AbortSignal }): Promise<void> {
-  const prompt = await readPrompt(options)
+async function run (options: GenerateCommandOptions, { terminal, signal }: Run, self: Command): Promise<void> {
+  if (options.resume !== undefined && (options.prompt ?? options.promptIds) !== undefined) throw new UsageError('--resume brings its prompt along: leave out --prompt and --prompt-ids.')
+  const prompt = options.resume === undefined ? await readPrompt(options) : undefined
   const traceId = options.traceparent ?? parseTraceId(process.env.TRACEPARENT ?? '')
   const traces = options.trace ? new GenerationTraces(problem => { terminal.note(problem) }) : undefined
   const client = await openClient(options, { terminal, signal }, { onEvent: traces?.onEvent })
+  let resumable: Resumable | undefined
+  let whole = false
+  // Without a terminal nobody sees what a liar had a part in.
+  const held = options.paranoid === true && process.stdout.isTTY !== true
+  const show = (text: string): void => { if (!held) terminal.result(text) }
   try {
-    const promptTokens = prompt.ids ?? (options.chat === true ? client.encodeChat([{ role: 'user', content: prompt.text }]) : client.encode(prompt.text))
+    resumable = prompt === undefined ? await Resumable.resume(client, options) : begin(client, prompt, options)
+    const { state } = resumable
     const recorder = traces?.begin(traceId)
-    const events = client.generate(promptTokens, {
-      maxTokens: options.maxTokens,
-      sampling: { temperature: options.temperature, topK: options.topK, topP: options.topP, seed: options.seed },
+    const events = client.generate(state.promptTokens, {
+      maxTokens: state.maxTokens,
+      sampling: state.sampling,
+      generated: [...state.tokens],
+      paranoid: options.paranoid,
       traceId: recorder?.traceId ?? traceId,
       onLayer: recorder?.onLayer,
       signal
     })
-    if (options.chat !== true && prompt.ids === undefined) terminal.result(prompt.text)
+    terminal.result(state.promptText ?? '')
     let written = 0
     for await (const event of events) {
       recorder?.onGenerate(event)
       if (event.type === 'token') {
-        terminal.result(event.text)
+        state.tokens.push(event.id)
+        show(event.text)
         written += event.text.length
         terminal.event('token', { id: event.id, text: event.text })
+      } else if (event.type === 'restored') {
+        state.tokens = event.tokens
+        // What a terminal shows already cannot be taken back: the text begins anew below it.
+        show(`${event.because === 'liar' ? `\n${state.promptText ?? ''}` : ''}${event.text}`)
+        written = event.text.length
+        terminal.event('restored', { because: event.because, tokens: event.tokens, text: event.text })
+      } else if (event.type === 'lied') {
+        terminal.event('lied', { peerId: event.peerId, replies: event.replies, again: event.again })
+        terminal.error(event.again
+          ? `\nPeer ${shortPeerId(event.peerId)} lied: what came after the first of its ${event.replies} replies to this answer is computed again.`
+          : `\nPeer ${shortPeerId(event.peerId)} lied, and ${event.replies} of its replies went into this answer uncompared: generate it again, or with --paranoid or --audit 1.`)
       } else if (event.type === 'done') {
+        whole = true
         // What an unfinished character at the end came to.
-        terminal.result(`${event.generation.text.slice(written)}\n`)
+        terminal.result(`${held ? event.generation.text : event.generation.text.slice(written)}\n`)
         const peers = client.peers()
         const trace = recorder && traces?.end(recorder, client)?.id
         await traces?.settle()
-        terminal.event('done', { ...event.generation, peers, plan: client.plan(), localLayers: [...client.localLayers], partlyLocal: client.partlyLocal, trace })
+        terminal.event('done', { ...event.generation, peers, audits: client.audits(), plan: client.plan(), localLayers: [...client.localLayers], partlyLocal: client.partlyLocal, trace })
         if (!terminal.json) terminal.note(summary(event.generation, peers, client))
         if (!terminal.json && trace !== undefined) terminal.note(`\nWhere the time went: moeswarm explain ${trace}`)
       }
     }
   } finally {
+    await resumable?.keep({ whole, self, terminal })
     await client.close()
   }
+}
+
+/** Seeds by chance are below this. */
+const SEEDS = 2 ** 31
+
+function begin (client: SwarmClient, prompt: { text: string, ids?: number[] }, options: GenerateCommandOptions): Resumable {
+  const { temperature, topK, topP, seed = Math.floor(Math.random() * SEEDS) } = options
+  const own = client.config.sampling
+  const promptTokens = prompt.ids ?? (options.chat === true ? client.encodeChat([{ role: 'user', content: prompt.text }]) : client.encode(prompt.text))
+  return Resumable.begin(client, {
+    promptTokens,
+    ...options.chat !== true && prompt.ids === undefined && { promptText: prompt.text },
+    maxTokens: options.maxTokens,
+    sampling: { temperature: temperature ?? own.temperature, topK: topK ?? own.topK, topP: topP ?? own.topP, seed }
+  }, options)
 }
 
 function parseTraceparent (text: string): string {
@@ -105,6 +150,10 @@ function speculated ({ tokensPerLap, acceptedByPosition, draftShare, drafters }:
   return `Drafts: ${tokensPerLap.toFixed(2)} tokens a lap (laps ${laps}), accepted by position ${accepted}, ${(100 * draftShare).toFixed(0)} % of the time spent drafting.`
 }
 
+function audited ({ compared, alone, disagreements, liars }: AuditCounters): string {
+  return `Compared with another peer: ${compared} requests, ${disagreements} of them beyond the tolerance, ${liars} liars found${alone === 0 ? '' : `; ${alone} more could not be, for nobody else holds their experts`}.`
+}
+
 function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap, speculation }: Generation, peers: PeerStats[], client: SwarmClient): string {
   const lines = [
     '',
@@ -119,5 +168,7 @@ function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTo
   ]
   if (here.length > 0) lines.push('', `Computed here: ${here.join(', ')}.`)
   if (peers.length > 0) lines.push('', peerTable(peers, client.plan()))
+  const audits = client.audits()
+  if (audits !== undefined && audits.compared + audits.alone > 0) lines.push('', audited(audits))
   return lines.join('\n')
 }

@@ -40,6 +40,9 @@ export class Terminal {
     if (this.options.quiet !== true) process.stderr.write(`${text}\n`)
   }
 
+  /** A line that --quiet shows too. */
+  error (text: string): void { process.stderr.write(`${text}\n`) }
+
   /** Shows `done` of `total` of a step, of which `kept` was done before: a bar on a terminal, nothing elsewhere. A finished step's bar stays. */
   progress (label: string, unit: Unit = 'count'): (done: number, total: number, kept?: number) => void {
     if (process.stdout.isTTY !== true || process.stderr.isTTY !== true || this.json || this.options.quiet === true) return () => {}

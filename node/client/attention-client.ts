@@ -196,7 +196,8 @@ export class AttentionClient {
       })
       const dense = denseFirst || denseMlp === undefined ? first.dense : await turn(i, async start => await computeDense(out.attended, start))
       now = performance.now()
-      const { sum, timing } = await pending
+      const { sum, timing, unchecked } = await pending
+      if (unchecked !== undefined) cache.contributors.add(claim.start, unchecked)
       profile.addWait(i, now, timing)
       carry = { ...dense && { dense }, residual: out.attended, experts: f32Tensor(sum, [tokens, this.config.hiddenSize]) }
     }

@@ -46,6 +46,11 @@ export class KeptCaches {
     while (this.kept.reduce((sum, kept) => sum + kept.cache.bytes, 0) > this.maxBytes) this.kept.shift()
   }
 
+  /** Drops those that a reply of one of these peers went into uncompared. */
+  dropOf (peerIds: ReadonlySet<string>): void {
+    if (peerIds.size > 0) this.kept = this.kept.filter(({ cache }) => cache.contributors.firstOf(peerIds) === undefined)
+  }
+
   /** Drops the oldest beyond `count`. */
   shrink (count: number): void {
     this.kept.splice(0, Math.max(0, this.kept.length - count))

@@ -1,6 +1,7 @@
 import type { LayerType, ModelConfig } from '../../model-tools/index.js'
 import { f32Tensor, type Tensor } from '../onnx-session.js'
 import { Claim, type Masks } from './claim.js'
+import { Contributors } from './contributors.js'
 import { type KeysAndValues, LayerCache } from './layer-cache.js'
 
 /** Positions of a new cache; it doubles when they are full. */
@@ -24,6 +25,8 @@ export function kvCacheBytes ({ layerTypes, attention, slidingWindow, maxPositio
  * is kept until they are committed, so one that fails leaves the cache as it was.
  */
 export class KvCache {
+  /** Peers whose replies are in what is held. */
+  readonly contributors = new Contributors()
   private readonly layers: LayerCache[]
   private readonly limit: Record<LayerType, number>
   private readonly inFlight: Claim[] = []
@@ -114,6 +117,15 @@ export class KvCache {
     if (length > this.committed || length < 0) throw new RangeError(`cannot truncate ${this.committed} positions to ${length}`)
     if (this.written > this.limit.sliding && this.written - length > RING_SLACK) throw new RangeError(`cannot take back more than ${RING_SLACK} tokens`)
     this.committed = length
+    this.contributors.truncate(length)
+  }
+
+  /** Goes back to `length`, or to the beginning where a ring no longer holds what that needs; no lap may be in flight. */
+  rewind (length: number): void {
+    if (this.canTruncate(length)) return this.truncate(length)
+    if (this.inFlight.length > 0) throw new RangeError('cannot rewind while laps are in flight')
+    this.committed = this.written = 0
+    this.contributors.truncate(0)
   }
 
   /** Keeps of the positions from `start` on these, in ascending order, one behind the other, and forgets the others. @throws RangeError as `truncate` */

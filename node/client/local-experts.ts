@@ -58,7 +58,7 @@ export class SplitDispatcher implements ExpertDispatcher {
     const sum = remote.sum.map((value, i) => value + local.sum[i])
     const combineMs = remote.timing.combineMs + performance.now() - start
     const slowest = local.at > remote.at ? local.timing : remote.timing
-    return { sum, timing: { ...slowest, encodeMs: remote.timing.encodeMs, decodeMs: remote.timing.decodeMs, combineMs } }
+    return { sum, timing: { ...slowest, encodeMs: remote.timing.encodeMs, decodeMs: remote.timing.decodeMs, combineMs }, unchecked: remote.unchecked }
   }
 }
 

@@ -66,7 +66,7 @@ export async function runGeneration ({ client, monitor, prompt, options, chat, o
         // As in OpenAI's API, the token that ends the text is not one of its tokens.
         const ends = client.config.eosTokenIds.includes(event.id)
         await add({ ...read(event.text), ...(!ends && event.logProbabilities !== undefined && { logProbabilities: event.logProbabilities }) })
-      } else {
+      } else if (event.type === 'done') {
         await add(read(event.generation.text.slice(written)))
         if (reader !== undefined) await add(reader.end())
         watched.done(event.generation)

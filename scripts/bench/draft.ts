@@ -31,7 +31,7 @@ const assistant = await Assistant.load(bundle, 1)
 
 async function write ({ ids }: Prompt, sampling: SamplingOptions, draft: DraftChoice, speculation: SpeculationInit): Promise<Generation> {
   const fixed = draft === 'none' ? undefined : DRAFT_TOKENS
-  for await (const event of generate(client, tokenizer.stream(), ids, { maxTokens: TEXT_TOKENS, sampling, draft, draftTokens: fixed }, speculation)) {
+  for await (const event of generate(client, () => tokenizer.stream(), ids, { maxTokens: TEXT_TOKENS, sampling, draft, draftTokens: fixed }, speculation)) {
     if (event.type === 'done') return event.generation
   }
   throw new Error('the generation ended without a result')

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { liarRecord, SwarmClient, type SwarmClientInit, type SwarmEvent } from '../../node/index.js'
+import { type GenerateEvent, liarRecord, SwarmClient, type SwarmClientInit, type SwarmEvent } from '../../node/index.js'
 import { demoBundle } from '../../scripts/demo-bundle.js'
 import { type PeerProcess, startLyingPeerProcess, startPeerProcess } from '../../scripts/peer-process.js'
 import { reference } from '../fixtures/reference.js'
@@ -107,6 +107,40 @@ describe('a client among peers of which one lies', function () {
       await client.close()
     }
   })
+
+  for (const paranoid of [true, false]) {
+    it(`is told by a client that compares a share what went into an answer, ${paranoid ? 'which is computed again' : 'and keeps it'}`, async () => {
+      await honest()
+      const client = await open({ audit: 0.02, auditSeed: 'a' })
+      try {
+        const lying = await liar(0, 'other-expert')
+        await everybodyIsThere(client)
+        lying.child.stdin!.write('share 1\n')
+        let lied: GenerateEvent | undefined
+        let restored: GenerateEvent | undefined
+        let tokens: number[] = []
+        while (client.liars().size === 0) {
+          tokens = []
+          lied = restored = undefined
+          for await (const event of client.generate(ids, { ...GREEDY, paranoid })) {
+            if (event.type === 'token') tokens.push(event.id)
+            if (event.type === 'lied') lied = event
+            if (event.type !== 'restored') continue
+            tokens = [...event.tokens]
+            restored = event
+          }
+        }
+        assert.deepEqual([...client.liars()], [lying.peerId])
+        if (lied === undefined) return assert.deepEqual(tokens, expected, 'it had no part in the last answer')
+        assert.ok(lied.type === 'lied' && lied.peerId === lying.peerId && lied.replies > 0 && lied.again === paranoid)
+        assert.equal(restored !== undefined, paranoid)
+        if (paranoid) assert.deepEqual(tokens, expected)
+        else assert.notDeepEqual(tokens, expected)
+      } finally {
+        await client.close()
+      }
+    })
+  }
 
   it('goes on with the copy of its bundle when the last peer is gone, and gives the same tokens', async () => {
     await honest()

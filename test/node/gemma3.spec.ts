@@ -68,7 +68,7 @@ describe('Gemma 3, a dense model, all local, f32', function () {
     const prompt = ids.slice(0, 100)
     const expected = [...prompt]
     while (expected.length < prompt.length + 12) expected.push(argmax(Float32Array.from(plain.logits(expected)[expected.length - 1])))
-    for await (const event of generate(client, tokenizer.stream(), prompt, { maxTokens: 12, sampling: GREEDY, stopTokenIds: [] })) {
+    for await (const event of generate(client, () => tokenizer.stream(), prompt, { maxTokens: 12, sampling: GREEDY, stopTokenIds: [] })) {
       if (event.type === 'done') assert.deepEqual(event.generation.tokens, expected.slice(prompt.length))
     }
   })

@@ -38,7 +38,7 @@ describe('generation with speculation, f32', function () {
 
   async function write (ids: number[], options: Partial<GenerateOptions>, own = drafters): Promise<Generation> {
     const all = { maxTokens: TOKENS, sampling: GREEDY, stopTokenIds: [], ...options }
-    for await (const event of generate(client, text.tokenizer.stream(), ids, all, { drafters: own, policy: new DraftPolicy() })) if (event.type === 'done') return event.generation
+    for await (const event of generate(client, () => text.tokenizer.stream(), ids, all, { drafters: own, policy: new DraftPolicy() })) if (event.type === 'done') return event.generation
     throw new Error('no result')
   }
 
@@ -95,7 +95,7 @@ describe('generation with speculation, f32', function () {
   it('tells the log-probabilities that laps one by one tell', async () => {
     const probabilities = async (draft: DraftChoice): Promise<number[]> => {
       const found: number[] = []
-      for await (const event of generate(client, text.tokenizer.stream(), ids, { maxTokens: 40, sampling: GREEDY, stopTokenIds: [], draft, draftTokens: draft === 'none' ? undefined : 4, logProbabilities: 0 }, { drafters, policy: new DraftPolicy() })) {
+      for await (const event of generate(client, () => text.tokenizer.stream(), ids, { maxTokens: 40, sampling: GREEDY, stopTokenIds: [], draft, draftTokens: draft === 'none' ? undefined : 4, logProbabilities: 0 }, { drafters, policy: new DraftPolicy() })) {
         if (event.type === 'token') found.push(event.logProbabilities!.logProbability)
       }
       return found
