@@ -15,6 +15,8 @@ export interface Injected extends Fault {
 /** Does what a schedule says to the peers of a swarm, and undoes it. */
 export class FaultInjector {
   readonly injected: Injected[] = []
+  /** Peer ids of strangers that lied. */
+  readonly liars: string[] = []
   /** Faults that were left out since they would have taken the last living replica: a peer took longer to come back than the schedule thinks. */
   skipped = 0
 
@@ -53,7 +55,7 @@ export class FaultInjector {
     return kind === 'slow' || lacking(swarm.layout, peer, swarm.steady(STEADY_MS)).length === 0
   }
 
-  async #inject ({ peer, kind, lastsMs, delayMs = 0 }: Fault, signal: AbortSignal): Promise<void> {
+  async #inject ({ atMs, peer, kind, lastsMs, delayMs = 0 }: Fault, signal: AbortSignal): Promise<void> {
     const { swarm, swarm: { proxy } } = this
     const lasts = async (): Promise<void> => { await sleep(lastsMs, undefined, { signal }) }
     // One that is slow still lives.
@@ -75,6 +77,12 @@ export class FaultInjector {
         await proxy.set(peer, { delayMs })
         await lasts()
         return await proxy.set(peer, { delayMs: 0 })
+      case 'lie':
+        await swarm.endPeer(peer, 'SIGKILL')
+        this.liars.push(await swarm.startLiar(peer, atMs))
+        await lasts()
+        await swarm.endPeer(peer, 'SIGKILL')
+        return await swarm.startPeer(peer)
       case 'cut':
         await proxy.cut(peer, true)
         await lasts()

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type GenerateInit, SwarmClient, type SwarmEvent } from '../../node/index.js'
+import { type GenerateInit, SwarmClient, type SwarmClientInit } from '../../node/index.js'
 import { DEMO_CHECKPOINT } from '../demo-bundle.js'
 
 const TOKENS = 64
@@ -36,7 +36,7 @@ export async function localStories (model: string, signal?: AbortSignal): Promis
 }
 
 /** Opens a client of the swarm that computes no experts itself; in fp32, so that its texts must be the local ones. */
-export async function openSwarmClient (model: string, bootstrap: string[], init: { signal?: AbortSignal, onEvent?: (event: SwarmEvent) => void } = {}): Promise<SwarmClient> {
+export async function openSwarmClient (model: string, bootstrap: string[], init: Pick<SwarmClientInit, 'audit' | 'copyMemory' | 'signal' | 'onEvent'> = {}): Promise<SwarmClient> {
   return await SwarmClient.open({ model, bootstrap, wire: 'fp32', threads: 1, reusePrefixes: false, draft: 'none', ...init })
 }
 

@@ -1,11 +1,12 @@
 import { parseArgs } from 'node:util'
 import { table, Terminal } from '../../node/cli/terminal.js'
+import { AUDIT_SHARE } from '../../node/client-audit.js'
 import { LAYOUT } from './layout.js'
 import { broken, shownReport } from './report.js'
 import { runChaos } from './run.js'
 import { type Fault, faultSchedule } from './schedule.js'
 
-const HELP = `npm run chaos -- [--seed 1] [--minutes 2] [--schedule] [--json]
+const HELP = `npm run chaos -- [--seed 1] [--minutes 2] [--lies] [--audit 0.02] [--schedule] [--json]
 
 A swarm of ${LAYOUT.length} peer processes of the demo model, every block with two or three of them, and a client that generates without pause, while peers are killed, stopped,
 restarted, slowed and cut off by a schedule that follows from the seed and never takes the last replica of a block. Exit code 1 when a token differs
@@ -13,27 +14,31 @@ from the all-local run or a generation fails.
 
   --seed <n>       which schedule (default: 1)
   --minutes <m>    how long (default: 2)
+  --lies           peers are made to lie too
+  --audit <share>  of the replies that are compared, 0 to 1 (default: ${AUDIT_SHARE}); with 1 no token may differ, also with lies
   --schedule       print the schedule and end
   --json           one JSON object a line: fault, progress, report
 `
 
 const { values: options } = parseArgs({
   options: {
-    seed: { type: 'string', default: '1' }, minutes: { type: 'string', default: '2' }, schedule: { type: 'boolean', default: false }, json: { type: 'boolean', default: false },
+    seed: { type: 'string', default: '1' }, minutes: { type: 'string', default: '2' }, audit: { type: 'string', default: String(AUDIT_SHARE) },
+    lies: { type: 'boolean', default: false }, schedule: { type: 'boolean', default: false }, json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false }
   }
 })
-const [seed, minutes] = [Number(options.seed), Number(options.minutes)]
+const [seed, minutes, audit] = [Number(options.seed), Number(options.minutes), Number(options.audit)]
+const { lies } = options
 const terminal = new Terminal({ json: options.json })
 if (options.help) process.stdout.write(HELP)
-else if (!Number.isSafeInteger(seed) || !(minutes > 0)) {
-  process.stderr.write('chaos: --seed is a whole number and --minutes one above 0; see --help.\n')
+else if (!Number.isSafeInteger(seed) || !(minutes > 0) || !(audit >= 0 && audit <= 1)) {
+  process.stderr.write('chaos: --seed is a whole number and --minutes one above 0, --audit is from 0 to 1; see --help.\n')
   process.exitCode = 2
 } else if (options.schedule) printSchedule()
 else await run()
 
 function printSchedule (): void {
-  const schedule = faultSchedule({ seed, durationMs: minutes * 60_000, layout: LAYOUT })
+  const schedule = faultSchedule({ seed, durationMs: minutes * 60_000, layout: LAYOUT, lies })
   for (const fault of schedule) terminal.event('fault', fault)
   terminal.result(`${table(['at s', 'peer', 'fault', 'for s', 'delay ms'], schedule.map(({ atMs, peer, kind, lastsMs, delayMs }) => [
     (atMs / 1_000).toFixed(1), String(peer), kind, (lastsMs / 1_000).toFixed(1), String(delayMs ?? '')
@@ -47,7 +52,7 @@ async function run (): Promise<void> {
   const generating = terminal.progress('Seconds')
   try {
     const report = await runChaos({
-      seed, minutes, signal: abort.signal,
+      seed, minutes, audit, lies, signal: abort.signal,
       onStep: text => { terminal.note(text) },
       onStarted: starting,
       onFault: fault => {

@@ -1,3 +1,5 @@
+import type { SwarmClient } from '../../node/index.js'
+import { AUDIT_SHARE } from '../../node/client-audit.js'
 import { demoBundle } from '../demo-bundle.js'
 import { FaultInjector } from './faults.js'
 import { GeneratingClient, localStories, openSwarmClient } from './generating-client.js'
@@ -10,6 +12,10 @@ import { PeerSwarm } from './swarm.js'
 export interface ChaosInit {
   seed: number
   minutes: number
+  /** Share of the replies that are compared. @default the client's own */
+  audit?: number
+  /** Whether peers are made to lie, in every reply. @default false */
+  lies?: boolean
   onStep?: (text: string) => void
   onStarted?: (peers: number, of: number) => void
   onFault?: (fault: Fault) => void
@@ -19,9 +25,9 @@ export interface ChaosInit {
 }
 
 /** Twelve peer processes, a client that generates without pause, and the faults of the seed's schedule. Rejects with the signal's reason; no process is left then. */
-export async function runChaos ({ seed, minutes, onStep, onStarted, onFault, onTick, signal }: ChaosInit): Promise<ChaosReport> {
+export async function runChaos ({ seed, minutes, audit = AUDIT_SHARE, lies = false, onStep, onStarted, onFault, onTick, signal }: ChaosInit): Promise<ChaosReport> {
   const durationMs = minutes * 60_000
-  const schedule = faultSchedule({ seed, durationMs, layout: LAYOUT })
+  const schedule = faultSchedule({ seed, durationMs, layout: LAYOUT, lies })
   onStep?.('Generating the texts with all experts in this process ...')
   const model = await demoBundle('f32', undefined, signal)
   const stories = await localStories(model, signal)
@@ -29,11 +35,16 @@ export async function runChaos ({ seed, minutes, onStep, onStarted, onFault, onT
   const swarm = await PeerSwarm.start(model, LAYOUT, { signal, onProgress: onStarted })
   const failedRequests: Record<string, number> = {}
   let hedged = 0
+  const caughtAfter: number[] = []
   const memory = new MemoryWatch(swarm)
   try {
-    const client = await openSwarmClient(model, swarm.entrances(), {
+    const client: SwarmClient = await openSwarmClient(model, swarm.entrances(), {
       signal,
+      audit,
+      // A copy on this machine would do for a replica that is not found; only where somebody lies it is there to say who.
+      copyMemory: lies ? undefined : 0,
       onEvent: event => {
+        if (event.type === 'peer-lied') caughtAfter.push(client.peers().find(({ peerId }) => peerId === event.peerId)?.requests ?? 0)
         if (event.type === 'request-hedged') hedged++
         if (event.type === 'request-failed') failedRequests[event.code] = (failedRequests[event.code] ?? 0) + 1
       }
@@ -47,7 +58,7 @@ export async function runChaos ({ seed, minutes, onStep, onStarted, onFault, onT
       const counted = Object.fromEntries(FAULT_KINDS.map(kind => [kind, faults.injected.filter(fault => fault.kind === kind).length])) as ChaosReport['faults']
       return {
         seed, seconds, tokens: generating.tokenMs.length, generations: generating.generations, usualMs, faults: counted, skipped: faults.skipped, differing: generating.differing,
-        failures: generating.failures, added, memory: memory.growth(), failedRequests, hedged
+        failures: generating.failures, added, memory: memory.growth(), failedRequests, hedged, audit, liars: faults.liars.length, caughtAfter
       }
     } finally {
       await client.close()

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type PeerProcess, startPeerBehindLink } from '../peer-process.js'
+import { type PeerProcess, startLyingPeerProcess, startPeerBehindLink, startPeerProcess } from '../peer-process.js'
 import { type ProxyProcess, startProxyProcess } from '../wan-proxy/index.js'
 import { type Holding, holdingArgs } from './layout.js'
 
@@ -61,20 +61,28 @@ export class PeerSwarm {
   /** Starts a peer that is not running, with the identity that it had. */
   async startPeer (peer: number): Promise<void> {
     const others = this.peers.some(one => one !== undefined) ? this.entrances(peer) : []
-    const args = [
-      '--model', this.model, ...holdingArgs(this.layout[peer]), '--threads', '1', '--key', join(this.keys, `${peer}.key`), ...others.flatMap(address => ['--bootstrap', address])
-    ]
-    this.peers[peer] = await this.#started(args, peer)
+    this.peers[peer] = await this.#started([...this.#args(peer, others), '--key', join(this.keys, `${peer}.key`)], peer, startPeerProcess)
     this.steadySince[peer] = performance.now()
   }
 
+  /** Starts a stranger in the place of a peer that is not running, which lies in every reply. Returns its peer id; it is nobody's living replica. */
+  async startLiar (peer: number, seed: number): Promise<string> {
+    const liar = await this.#started([...this.#args(peer, this.entrances(peer)), '--share', '1', '--seed', String(seed)], peer, startLyingPeerProcess)
+    this.peers[peer] = liar
+    return liar.peerId
+  }
+
+  #args (peer: number, bootstrap: string[]): string[] {
+    return ['--model', this.model, ...holdingArgs(this.layout[peer]), '--threads', '1', ...bootstrap.flatMap(address => ['--bootstrap', address])]
+  }
+
   /** As a service manager does: one that finds nobody in time, on a machine that is too busy, is started again. */
-  async #started (args: string[], peer: number, tries = START_TRIES): Promise<PeerProcess> {
+  async #started (args: string[], peer: number, start: typeof startPeerProcess, tries = START_TRIES): Promise<PeerProcess> {
     try {
-      return await startPeerBehindLink(args, this.proxy, peer, { readyMs: READY_MS, signal: this.#ended.signal })
+      return await startPeerBehindLink(args, this.proxy, peer, { readyMs: READY_MS, signal: this.#ended.signal }, start)
     } catch (error) {
       if (tries <= 1 || this.#ended.signal.aborted) throw error
-      return await this.#started(args, peer, tries - 1)
+      return await this.#started(args, peer, start, tries - 1)
     }
   }
 

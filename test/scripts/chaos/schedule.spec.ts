@@ -41,8 +41,13 @@ describe('the schedule of the chaos', () => {
 
   it('has every kind, also in a minute and a half', () => {
     const short = faultSchedule({ seed: 1, durationMs: 90_000, layout: LAYOUT })
-    for (const kind of FAULT_KINDS) assert.ok(short.some(fault => fault.kind === kind), kind)
+    for (const kind of FAULT_KINDS) if (kind !== 'lie') assert.ok(short.some(fault => fault.kind === kind), kind)
     assert.ok(short.length >= 12, `${short.length} faults`)
+  })
+
+  it('makes peers lie only when told to', () => {
+    assert.ok(scheduleOf(1).every(({ kind }) => kind !== 'lie'))
+    assert.ok(faultSchedule({ seed: 1, durationMs: 180_000, layout: LAYOUT, lies: true }).some(({ kind }) => kind === 'lie'))
   })
 
   it('takes nothing from a swarm without replicas', () => {
@@ -66,10 +71,12 @@ describe('the report of the chaos', () => {
   })
 
   it('says what must not be', () => {
-    const well = { tokens: 5, differing: 0, failures: [] }
+    const well = { tokens: 5, differing: 0, failures: [], liars: 0, audit: 0.02 }
     assert.deepEqual(broken(well), [])
     assert.match(broken({ ...well, differing: 1 })[0], /1 tokens differ/)
     assert.match(broken({ ...well, failures: [{ atMs: 1, code: 'experts-unavailable', message: 'Nobody.' }] })[0], /Nobody/)
+    assert.deepEqual(broken({ ...well, differing: 1, liars: 2 }), [], 'a lie was believed before its peer was caught')
+    assert.match(broken({ ...well, differing: 1, liars: 2, audit: 1 })[0], /1 tokens differ/)
     assert.match(broken({ ...well, tokens: 0 })[0], /no token/)
   })
 

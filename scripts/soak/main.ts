@@ -1,0 +1,87 @@
+import { loadavg } from 'node:os'
+import { parseArgs } from 'node:util'
+import { table, Terminal } from '../../node/cli/terminal.js'
+import { GeneratingClient, localStories, openSwarmClient } from '../chaos/generating-client.js'
+import { LAYOUT } from '../chaos/layout.js'
+import { PeerSwarm } from '../chaos/swarm.js'
+import { demoBundle } from '../demo-bundle.js'
+import { type Allowed, isFlat, linearFit, windows } from './fit.js'
+import { type Figure, Samples } from './samples.js'
+
+const HELP = `npm run soak -- [--minutes 30] [--pause 20] [--json]
+
+Six peer processes of the demo model, two with each layer, and a client that generates all the time. Memory, open files, sockets and active resources of each
+process and the latency of a token, as a line through the medians of windows of a twentieth of the run, its first fifth left out: caches fill and compilers
+come to rest. Exit code 1 when something grows, a token differs from the all-local run, or a generation fails.
+
+  --minutes <m>   how long (default: 30)
+  --pause <ms>    between two tokens, for a machine that has other work too (default: 20; 0 for none)
+`
+const LOOK_MS = 5_000
+const WINDOWS = 20
+const WARM_UP = 0.2
+const ALLOWED: Record<Figure, Allowed> = {
+  'memory MiB': { share: 0.05, amount: 5 }, 'open files': { share: 0, amount: 2 }, sockets: { share: 0, amount: 2 }, 'active resources': { share: 0, amount: 3 }, 'ms a token': { share: 0.1, amount: 0.5 }
+}
+/** Every layer whole on two peers. */
+const SOAK_LAYOUT = LAYOUT.slice(0, 6)
+
+const { values: options } = parseArgs({
+  options: { minutes: { type: 'string', default: '30' }, pause: { type: 'string', default: '20' }, json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } }
+})
+const [minutes, pauseMs] = [Number(options.minutes), Number(options.pause)]
+const terminal = new Terminal({ json: options.json })
+if (options.help) process.stdout.write(HELP)
+else if (!(minutes > 0) || !(pauseMs >= 0)) {
+  process.stderr.write('soak: --minutes is above 0 and --pause 0 or more; see --help.\n')
+  process.exitCode = 2
+} else await soak()
+
+async function soak (): Promise<void> {
+  const end = new AbortController()
+  let interrupted = false
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { interrupted = true; end.abort() })
+  const model = await demoBundle('f32')
+  const stories = await localStories(model)
+  terminal.note(`Starting ${SOAK_LAYOUT.length} peers ...`)
+  const swarm = await PeerSwarm.start(model, SOAK_LAYOUT, { signal: end.signal })
+  try {
+    const client = await openSwarmClient(model, swarm.entrances(), { copyMemory: 0 })
+    try {
+      const samples = new Samples()
+      const generating = new GeneratingClient(client, stories, () => { samples.add('client', 'ms a token', generating.gapMs[generating.gapMs.length - 1]) })
+      const looking = setInterval(() => {
+        swarm.peers.forEach((peer, at) => { void samples.look(`peer ${at}`, peer!.child.pid!) })
+        void samples.look('client', process.pid)
+        samples.add('client', 'active resources', process.getActiveResourcesInfo().length)
+        terminal.event('progress', { tokens: generating.tokenMs.length })
+      }, LOOK_MS)
+      const timer = setTimeout(() => { end.abort() }, minutes * 60_000)
+      terminal.note(`Generating for ${minutes} min ...`)
+      await generating.run(end.signal, pauseMs)
+      clearInterval(looking)
+      clearTimeout(timer)
+      if (!interrupted) report(samples, generating)
+    } finally {
+      await client.close()
+    }
+  } finally {
+    await swarm.stop()
+  }
+  if (interrupted) process.exitCode = 130
+}
+
+function report (samples: Samples, { tokenMs, differing, failures }: GeneratingClient): void {
+  const rows = [...samples.series].flatMap(([who, figures]) => [...figures].map(([figure, points]) => {
+    const fit = linearFit(windows(points, minutes / WINDOWS).filter(point => point.minutes >= WARM_UP * minutes))
+    return { who, figure, ...fit, flat: isFlat(fit, ALLOWED[figure]) }
+  }))
+  const isWell = rows.every(({ flat }) => flat) && differing === 0 && failures.length === 0
+  terminal.event('report', { minutes, tokens: tokenMs.length, differing, failures, rows, flat: isWell })
+  terminal.result(`${table(['process', 'figure', 'at first', 'gained', '+-', ''], rows.map(({ who, figure, first, gained, error, flat }) => [
+    who, figure, first.toFixed(1), gained.toFixed(2), (2 * error).toFixed(2), flat ? 'flat' : 'GROWS'
+  ]))}\n
+${tokenMs.length} tokens in ${minutes} min, ${pauseMs} ms apart; ${differing} differ from the all-local run, ${failures.length} generations failed. Load average ${loadavg().map(load => load.toFixed(1)).join(', ')}.
+A line through the medians of windows, over the last ${100 * (1 - WARM_UP)} % of the run; +- two standard errors.\n`)
+  if (!isWell) process.exitCode = 1
+}
