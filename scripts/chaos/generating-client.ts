@@ -4,6 +4,8 @@ import { type GenerateInit, SwarmClient, type SwarmClientInit } from '../../node
 import { DEMO_CHECKPOINT } from '../demo-bundle.js'
 
 const TOKENS = 64
+/** For a replica that lives and is not found yet; pings of a machine with more processes than cores come late. */
+const PATIENCE_MS = 30_000
 const OPTIONS: GenerateInit = { maxTokens: TOKENS, stopTokenIds: [], draft: 'none', sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 } }
 
 /** A prompt, and what the model writes after it when nobody else is asked. */
@@ -37,7 +39,7 @@ export async function localStories (model: string, signal?: AbortSignal): Promis
 
 /** Opens a client of the swarm that computes no experts itself; in fp32, so that its texts must be the local ones. */
 export async function openSwarmClient (model: string, bootstrap: string[], init: Pick<SwarmClientInit, 'audit' | 'copyMemory' | 'signal' | 'onEvent'> = {}): Promise<SwarmClient> {
-  return await SwarmClient.open({ model, bootstrap, wire: 'fp32', threads: 1, reusePrefixes: false, draft: 'none', ...init })
+  return await SwarmClient.open({ model, bootstrap, wire: 'fp32', threads: 1, reusePrefixes: false, draft: 'none', patienceMs: PATIENCE_MS, ...init })
 }
 
 /** Generates the stories over and over, and compares each token. */

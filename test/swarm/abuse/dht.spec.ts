@@ -121,6 +121,16 @@ describe('the DHT of a peer', () => {
     await fortress.served()
   })
 
+  it('takes no more messages in all than allowed, from however many', async () => {
+    await fortress.start({ dhtMessagesPerSecond: 10 })
+    const streams = [await dhtStream(await fortress.attacker()), await dhtStream(await fortress.attacker()), await dhtStream(await fortress.attacker())]
+    const flood = setInterval(() => { for (const stream of streams) if (stream.status === 'open') stream.send(message(PING)) }, 5)
+    await until(() => counters().messagesRefused >= streams.length)
+    clearInterval(flood)
+    assert.ok(streams.every(({ status }) => status !== 'open'), 'none of them had sent more than one peer may')
+    await fortress.served()
+  })
+
   it('cuts who sends one message without end', async () => {
     await fortress.start({ dhtMessagesPerSecondPerPeer: 10 })
     const stream = await dhtStream(await fortress.attacker())
