@@ -1,5 +1,5 @@
 import { attentionGraph, type Bundle, denseMlpGraph, headGraph, type LayerType, type TensorLookup } from '../../model-tools/index.js'
-import type { ExpertBatch, ExpertDispatcher } from '../../swarm/index.js'
+import type { DispatchResult, ExpertBatch, ExpertDispatcher } from '../../swarm/index.js'
 import type { Device } from '../device.js'
 import { f32Tensor, openSession, type Session, type Tensor } from '../onnx-session.js'
 import { Embedding } from './embedding.js'
@@ -8,6 +8,7 @@ import { HeadRefinement } from './head-refinement.js'
 import { KvCache } from './kv-cache.js'
 import { LapProfile } from './lap-profile.js'
 import { ropeAngles, ropeFrequencies } from './rope.js'
+import { SharedRequests } from './shared-requests.js'
 import { type Pass, Turns } from './turns.js'
 
 export interface AttentionClientInit {
@@ -40,8 +41,17 @@ export interface LapOptions {
   signal?: AbortSignal
 }
 
+/** Where a lap's time went, in milliseconds. */
+export interface LapSpent {
+  /** Waiting while other sequences computed. */
+  waitMs: number
+  /** Computing what is computed here. */
+  computeMs: number
+}
+
 /** What a lap returns, of the rows that were wanted. */
 export interface LapResult {
+  spent: LapSpent
   /** [rows, vocabulary] */
   logits: Float32Array
   /** [rows, H], the stream behind the final norm: what the head and a model's own drafter read. */
@@ -61,10 +71,14 @@ interface Lap {
   claim: Claim
   profile: LapProfile
   dispatcher: ExpertDispatcher
-  signal?: AbortSignal
-  /** Computes for a layer when it is this lap's turn, from the time that it is given on. */
-  turn: <T>(layer: number, compute: (start: number) => Promise<T>) => Promise<T>
+  /** Has a layer's experts computed; called in a turn that meets others, at whose end what was asked is with the sockets. */
+  ask: (batch: ExpertBatch) => Promise<DispatchResult>
+  /** Computes for a layer when it is this lap's turn, from the time that it is given on; beside other laps that `meet` there. */
+  turn: <T>(layer: number, compute: (start: number) => Promise<T>, meet?: boolean) => Promise<T>
 }
+
+/** Decoding sequences are to be under way in so many groups, each with one request a layer: while one computes, others travel and are with peers. */
+const GROUPS = 4
 
 /** What a layer leaves behind for the next graph: inputs of that by their names, [tokens, H] each. */
 type Carry = Record<string, Tensor>
@@ -76,7 +90,9 @@ type Carry = Record<string, Tensor>
 export class AttentionClient {
   readonly config: Bundle['config']
   /** Laps of all sequences compute in turn. */
-  readonly turns = new Turns()
+  readonly turns = new Turns({ together: () => Math.ceil(this.decoding / GROUPS), onLeave: () => { this.requests.send() } })
+  private readonly requests = new SharedRequests()
+  private decoding = 0
   private readonly frequencies: Record<LayerType, Float32Array>
   /** Only of bundles whose head is not their embedding. */
   private readonly refinement: HeadRefinement | undefined
@@ -120,6 +136,9 @@ export class AttentionClient {
     }
   }
 
+  /** Of all sequences, those under way. */
+  get decodingLaps (): number { return this.decoding }
+
   newCache (): KvCache { return new KvCache(this.config) }
 
   /**
@@ -133,28 +152,41 @@ export class AttentionClient {
     const hidden = f32Tensor(this.embedding.lookup(ids), [ids.length, this.config.hiddenSize])
     const claim = cache.claim(ids.length, parents)
     profile.addOnce('embedding', start)
+    // What a lap before this one fails with ends this one too.
+    const either = claim.first ? signal : anySignal(signal, claim.signal)
+    const decodes = pass === 'decode'
+    const spent: LapSpent = { waitMs: 0, computeMs: 0 }
+    if (decodes) this.decoding++
     try {
       const lap: Lap = {
         cache,
         claim,
         profile,
         dispatcher,
-        // What a lap before this one fails with ends this one too.
-        signal: claim.first ? signal : anySignal(signal, claim.signal),
-        turn: async (layer, compute) => {
+        ask: async batch => await (decodes ? this.requests.add(batch, dispatcher, start => { profile.add(batch.layer, 'send', start) }, either) : sent(batch, dispatcher, profile, either)),
+        turn: async (layer, compute, meet) => {
           const due = performance.now()
-          return await this.turns.take(cache, pass, async () => await compute(profile.add(layer, 'turn', due)))
+          let begun = due
+          const computed = await this.turns.take(cache, pass, async () => {
+            begun = profile.add(layer, 'turn', due)
+            return await compute(begun)
+          }, meet === true && decodes ? layer : undefined)
+          spent.waitMs += begun - due
+          spent.computeMs += performance.now() - begun
+          return computed
         }
       }
       const carry = await this.layerByLayer({ hidden }, lap)
-      const result = wanted === 'none' ? NO_ROWS : await this.results(carry, wanted === 'last' ? claim.tokens - 1 : 0, lap)
+      const rows = wanted === 'none' ? NO_ROWS : await this.results(carry, wanted === 'last' ? claim.tokens - 1 : 0, lap)
       await cache.commit(claim)
       profile.lapDone(performance.now() - start)
-      return result
+      return { ...rows, spent }
     } catch (error) {
       claim.throwIfFailed()
       cache.fail(claim, error)
       throw error
+    } finally {
+      if (decodes) this.decoding--
     }
   }
 
@@ -187,13 +219,11 @@ export class AttentionClient {
         cache.write(claim, i, { keys: out.new_k.data as Float32Array, values: out.new_v.data as Float32Array })
         const attended = profile.add(i, 'attention', start)
         const dense = denseFirst ? await computeDense(out.attended, attended) : undefined
-        const sending = performance.now()
-        const pending = lap.dispatcher.dispatch(expertBatch(i, tokens, this.config.topK, out), lap.signal)
+        const pending = lap.ask(expertBatch(i, tokens, this.config.topK, out))
         // A failure while the dense MLP computes is taken up by the await below.
         pending.catch(() => {})
-        profile.add(i, 'send', sending)
         return { out, dense, pending }
-      })
+      }, true)
       const dense = denseFirst || denseMlp === undefined ? first.dense : await turn(i, async start => await computeDense(out.attended, start))
       now = performance.now()
       const { sum, timing, unchecked } = await pending
@@ -204,7 +234,7 @@ export class AttentionClient {
     return carry
   }
 
-  private async results (carry: Carry, firstRow: number, { profile, turn }: Lap): Promise<LapResult> {
+  private async results (carry: Carry, firstRow: number, { profile, turn }: Lap): Promise<Rows> {
     const H = this.config.hiddenSize
     const rows = (x: Tensor): Tensor => f32Tensor((x.data as Float32Array).subarray(firstRow * H), [x.dims[0] - firstRow, H])
     return await turn(this.layers.length - 1, async start => {
@@ -227,10 +257,20 @@ export class AttentionClient {
   }
 }
 
-const NO_ROWS: LapResult = { logits: new Float32Array(0), states: new Float32Array(0) }
+type Rows = Omit<LapResult, 'spent'>
+
+const NO_ROWS: Rows = { logits: new Float32Array(0), states: new Float32Array(0) }
 
 function anySignal (given: AbortSignal | undefined, own: AbortSignal): AbortSignal {
   return given === undefined ? own : AbortSignal.any([given, own])
+}
+
+/** A request of its own: a prompt's chunk is large enough. */
+async function sent (batch: ExpertBatch, dispatcher: ExpertDispatcher, profile: LapProfile, signal: AbortSignal | undefined): Promise<DispatchResult> {
+  const start = performance.now()
+  const pending = dispatcher.dispatch(batch, signal)
+  profile.add(batch.layer, 'send', start)
+  return await pending
 }
 
 function expertBatch (layer: number, tokens: number, topK: number, out: Record<string, Tensor>): ExpertBatch {

@@ -125,7 +125,7 @@ export async function * generate (
       if (answer.finishReason === undefined && cache.length === maxPositions) answer.finishReason = 'context'
       if (answer.finishReason !== undefined) break
 
-      const draft = await speculator.draft(context, Math.min(maxTokens - answer.tokens.length, maxPositions - cache.length) - 1)
+      const draft = await speculator.draft(context, Math.min(maxTokens - answer.tokens.length, maxPositions - cache.length) - 1, client.decodingLaps + 1)
       const lapStart = performance.now()
       const { length: before } = cache
       rows = await client.lap([context.tokens[context.tokens.length - 1], ...draft.tokens], cache, { wanted: 'all', parents: draft.parents, profile: decode, dispatcher, signal })
@@ -133,7 +133,7 @@ export async function * generate (
       cache.keep(before, chosen.rows)
       const last = chosen.rows[chosen.rows.length - 1]
       context.state = rows.states.subarray(last * hiddenSize, (last + 1) * hiddenSize)
-      draft.done(chosen.rows.slice(1).map(row => row - 1), performance.now() - lapStart)
+      draft.done(chosen.rows.slice(1).map(row => row - 1), performance.now() - lapStart, rows.spent)
     }
     if (taint === undefined) {
       if (paranoid) await verification.settled()

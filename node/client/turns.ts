@@ -4,6 +4,7 @@ export type Pass = 'decode' | 'prefill'
 interface Waiting {
   sequence: object
   pass: Pass
+  place: number | undefined
   /** Virtual time when it came. */
   sinceMs: number
   begin: () => void
@@ -17,11 +18,23 @@ interface Turn {
 
 const NONE: Turn = { endedMs: 0, costMs: 0 }
 
+export interface TurnsInit {
+  /** How many turns at one place may be in a row. @default 1 */
+  together?: () => number
+  /** Called when the last turn in a row at a place has ended, before the next begins elsewhere. */
+  onLeave?: () => void
+  /** Milliseconds. @default performance.now */
+  now?: () => number
+}
+
 /**
  * Who computes next: one turn at a time, since a run keeps the thread. Weighted fair queueing (Demers, Keshav, Shenker 1989) with equal weights:
  * a sequence's turn is due when its turn before ended, or when it came if it was away, and whose turn would end first is next. So
  * sequences that always have something to compute get equal time whatever their turns cost, and one that mostly waits for the network
  * computes when the turn at hand ends: a long prompt delays a decoding sequence by one turn a layer, and a flood of either keeps nobody out.
+ *
+ * Turns of different sequences that wait at one place (a layer) are taken one after the other, so that what they ask for can be sent together: at most `together` in a row, which is as
+ * much as anybody waits longer for it.
  */
 export class Turns {
   private readonly waiting: Waiting[] = []
@@ -30,23 +43,30 @@ export class Turns {
   /** Virtual time: the latest due time of a turn that was taken. */
   private virtualMs = 0
   private busy = false
+  /** Where the turn at hand is, and how many in a row were there. */
+  private place: number | undefined
+  private inARow = 0
 
-  constructor (private readonly now: () => number = () => performance.now()) {}
+  constructor (private readonly init: TurnsInit = {}) {}
 
   /** Runs `compute` when it is the turn of `sequence`. Turns of one sequence keep their order. */
-  async take<T> (sequence: object, pass: Pass, compute: () => T | Promise<T>): Promise<T> {
+  async take<T> (sequence: object, pass: Pass, compute: () => T | Promise<T>, place?: number): Promise<T> {
     const sinceMs = this.virtualMs
-    if (this.busy) await new Promise<void>(resolve => { this.waiting.push({ sequence, pass, sinceMs, begin: resolve }) })
+    if (this.busy) await new Promise<void>(resolve => { this.waiting.push({ sequence, pass, place, sinceMs, begin: resolve }) })
     this.busy = true
+    this.inARow = place === this.place ? this.inARow + 1 : 1
+    this.place = place
     const dueMs = this.due(sequence, sinceMs)
     this.virtualMs = Math.max(this.virtualMs, dueMs)
     const start = this.now()
     try {
       return await compute()
     } finally {
+      const companion = this.companion()
+      if (companion === undefined) this.leave()
       const costMs = this.now() - start
       this.before.set(sequence, { endedMs: dueMs + costMs, costMs })
-      this.handOn()
+      this.handOn(companion)
     }
   }
 
@@ -62,7 +82,25 @@ export class Turns {
     return Math.max(sinceMs, (this.before.get(sequence) ?? NONE).endedMs)
   }
 
-  private handOn (): void {
+  private now (): number { return this.init.now?.() ?? performance.now() }
+
+  /** Who waits at the place of the turn at hand, where one more may be taken there. */
+  private companion (): Waiting | undefined {
+    if (this.place === undefined || this.inARow >= (this.init.together?.() ?? 1)) return undefined
+    return this.first(this.waiting.filter(({ place }) => place === this.place))
+  }
+
+  private leave (): void {
+    if (this.place === undefined) return
+    this.place = undefined
+    this.init.onLeave?.()
+  }
+
+  private first (of: Waiting[]): Waiting | undefined {
+    return of.reduce<Waiting | undefined>((first, one) => first === undefined || this.goesBefore(one, first) ? one : first, undefined)
+  }
+
+  private handOn (companion: Waiting | undefined): void {
     if (this.waiting.length === 0) {
       this.busy = false
       this.lookForIdleness()
@@ -70,9 +108,9 @@ export class Turns {
     }
     // Not at once: who has just computed may want to go on, and replies may have come meanwhile.
     setImmediate(() => {
-      let next = 0
-      for (let i = 1; i < this.waiting.length; i++) if (this.goesBefore(this.waiting[i], this.waiting[next])) next = i
-      this.waiting.splice(next, 1)[0].begin()
+      const next = companion ?? this.first(this.waiting)!
+      this.waiting.splice(this.waiting.indexOf(next), 1)
+      next.begin()
     })
   }
 

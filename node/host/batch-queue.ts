@@ -1,4 +1,5 @@
 import type { ExpertBatch, ExpertSum } from '../../swarm/index.js'
+import { merged } from '../expert-batch.js'
 
 /** Jobs with the workers at once: while one is computed the next one lies ready, and what comes meanwhile can still be merged. */
 const JOBS_AT_ONCE = 2
@@ -112,28 +113,5 @@ export class BatchQueue {
       resolve({ sum: taken.length === 1 ? sum : sum.subarray(at, end), queueMicros, serviceMicros })
       at = end
     }
-  }
-}
-
-/** One batch with the tokens of all, in this order. */
-function merged (batches: ExpertBatch[]): ExpertBatch {
-  const join = <T extends Float32Array | Uint16Array>(into: T, parts: T[]): T => {
-    let at = 0
-    for (const part of parts) {
-      into.set(part, at)
-      at += part.length
-    }
-    return into
-  }
-  const total = (of: (batch: ExpertBatch) => number): number => batches.reduce((sum, batch) => sum + of(batch), 0)
-  const assignments = total(({ experts }) => experts.length)
-  const tokens = total(batch => batch.tokens)
-  return {
-    layer: batches[0].layer,
-    tokens,
-    hidden: join(new Float32Array(total(({ hidden }) => hidden.length)), batches.map(({ hidden }) => hidden)),
-    counts: join(new Uint16Array(tokens), batches.map(({ counts }) => counts)),
-    experts: join(new Uint16Array(assignments), batches.map(({ experts }) => experts)),
-    weights: join(new Float32Array(assignments), batches.map(({ weights }) => weights))
   }
 }

@@ -5,7 +5,7 @@ import { type Pass, Turns } from '../../node/client/turns.js'
 /** Sequences that take turns of a given cost, on a clock that only computing moves. */
 class Simulation {
   clock = 0
-  readonly turns = new Turns(() => this.clock)
+  readonly turns = new Turns({ now: () => this.clock })
   readonly log: string[] = []
   readonly spent: Record<string, number> = {}
   #sequences: Record<string, object> = {}
@@ -93,6 +93,32 @@ describe('turns', () => {
     const ended = await Promise.allSettled(taken)
     assert.deepEqual(ended.map(({ status }) => status), ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'])
     assert.deepEqual(order, [0, 1, 2, 3])
+  })
+
+  it('of one place follow each other, as many as may be together', async () => {
+    const log: string[] = []
+    const turns = new Turns({ together: () => 3, onLeave: () => { log.push('sent') } })
+    const begun: Array<Promise<void>> = []
+    for (const [name, place] of [['a0', 0], ['b1', 1], ['c0', 0], ['d', undefined], ['e0', 0], ['f1', 1], ['g0', 0]] as const) {
+      begun.push(turns.take({}, 'decode', async () => {
+        log.push(name)
+        await setImmediate()
+        if (name === 'c0') throw new Error('one that fails')
+      }, place))
+    }
+    assert.equal((await Promise.allSettled(begun)).filter(({ status }) => status === 'rejected').length, 1)
+    assert.deepEqual(log.slice(0, 4), ['a0', 'c0', 'e0', 'sent'])
+    assert.equal(log.indexOf('f1'), log.indexOf('b1') + 1)
+    assert.equal(log[log.indexOf('f1') + 1], 'sent')
+    assert.equal(log[log.indexOf('g0') + 1], 'sent')
+    assert.equal(log.filter(name => name === 'sent').length, 3)
+  })
+
+  it('are left before they are over, where nobody else waits', async () => {
+    let sent = 0
+    const turns = new Turns({ together: () => 4, onLeave: () => { sent++ } })
+    await turns.take({}, 'decode', () => {}, 0)
+    assert.equal(sent, 1)
   })
 
   it('tell when there is nothing to compute', async () => {

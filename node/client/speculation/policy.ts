@@ -46,7 +46,10 @@ export interface LapOutcome extends Decision {
   /** The places of the draft that were right. */
   right: readonly number[]
   draftMs: number
+  /** Without waiting for other sequences' computing. */
   lapMs: number
+  /** Of that, what this machine computed: during it, no other sequence could. */
+  computeMs: number
 }
 
 interface Arm {
@@ -67,18 +70,22 @@ interface Option extends Decision {
 /**
  * Decides who drafts and how much: what gives most tokens a second by what was measured of acceptance, drafting and laps. What is not known yet
  * is taken for good, and tried with short drafts; what has been found worse, drafting itself included, is tried again after ever longer pauses.
+ *
+ * A lap costs the time that it takes by itself, or what it keeps all sequences from computing, whichever is more: one that waits for the network most of the time may draft
+ * much, and where sequences wait for each other a draft must pay for what it makes the others wait.
  */
 export class DraftPolicy {
   private readonly arms = new Map<string, Arm>()
   private readonly plain = newArm()
   private readonly laps = new LapCost()
+  private readonly computing = new LapCost()
   private lap = 0
 
-  /** `room`: tokens that a draft may have at most where the text must end. */
-  decide (candidates: Candidate[], room = MAX_DRAFT): Decision {
+  /** `room`: tokens that a draft may have at most where the text must end; `running`: sequences that decode now, this one included. */
+  decide (candidates: Candidate[], room = MAX_DRAFT, running = 1): Decision {
     if (this.plain.drafts < PLAIN_LAPS || room < 1) return { length: 0, trial: false }
-    const plain: Option = { length: 0, trial: false, rate: MARGIN / this.laps.of(1), known: this.plain }
-    const options = [plain, ...candidates.map(candidate => this.bestLength(candidate, room))]
+    const plain: Option = { length: 0, trial: false, rate: MARGIN / this.costMs(1, 0, running), known: this.plain }
+    const options = [plain, ...candidates.map(candidate => this.bestLength(candidate, room, running))]
     const best = options.reduce((a, b) => b.rate > a.rate ? b : a)
     const overdue = ({ known }: Option): number => this.lap - known.lastLap - known.pause
     const trial = options.filter(option => option !== best && overdue(option) > 0).sort((a, b) => overdue(b) - overdue(a)).at(0)
@@ -98,9 +105,10 @@ export class DraftPolicy {
     return best === undefined ? { length: 0, trial: false } : { arm: best.arm, length: best.length, trial: false }
   }
 
-  observe ({ arm: name, trial, drafted, right, draftMs, lapMs }: LapOutcome): void {
+  observe ({ arm: name, trial, drafted, right, draftMs, lapMs, computeMs }: LapOutcome): void {
     this.lap++
     this.laps.observe(1 + drafted, lapMs)
+    this.computing.observe(1 + drafted, computeMs)
     const arm = name === undefined ? this.plain : this.arm(name)
     arm.drafts++
     arm.lastLap = this.lap
@@ -110,9 +118,9 @@ export class DraftPolicy {
     arm.tokenMs += (draftMs / drafted - arm.tokenMs) / Math.min(arm.drafts, RECENT_DRAFTS)
   }
 
-  private bestLength ({ arm: name, most }: Candidate, room: number): Option {
+  private bestLength ({ arm: name, most }: Candidate, room: number, running: number): Option {
     const known = this.arm(name)
-    const rates = this.rates(known, Math.min(most, room, MAX_DRAFT, RAMP * (1 + known.drafts)))
+    const rates = this.rates(known, Math.min(most, room, MAX_DRAFT, RAMP * (1 + known.drafts)), running)
     let length = 1
     for (let n = 2; n < rates.length; n++) if (rates[n] > rates[length]) length = n
     return { arm: name, length, trial: false, rate: rates[length], known }
@@ -125,8 +133,12 @@ export class DraftPolicy {
   }
 
   /** Tokens a millisecond with a draft of each length from 0 to `most`. */
-  private rates ({ acceptance, tokenMs }: Arm, most: number): number[] {
-    return acceptance.expected(most).map((tokens, length) => tokens / (this.laps.of(1 + length) + length * tokenMs))
+  private rates ({ acceptance, tokenMs }: Arm, most: number, running = 1): number[] {
+    return acceptance.expected(most).map((tokens, length) => tokens / this.costMs(1 + length, length * tokenMs, running))
+  }
+
+  private costMs (tokens: number, draftMs: number, running: number): number {
+    return Math.max(draftMs + this.laps.of(tokens), running * (draftMs + this.computing.of(tokens)))
   }
 }
 

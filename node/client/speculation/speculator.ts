@@ -1,4 +1,5 @@
 import { ModelError } from '../../../model-tools/index.js'
+import type { LapSpent } from '../attention-client.js'
 import { chain, type Draft, draftDepth } from './draft.js'
 import { DRAFTER_NAMES, type DraftContext, type Drafter, type DrafterName } from './drafter.js'
 import { type Match, PromptLookup } from './lookup.js'
@@ -51,20 +52,23 @@ export class Speculator {
   /** Every token of the text, prompt and answer, in order. */
   push (token: number): void { this.lookup?.push(token) }
 
-  /** The tokens to try after `context.tokens`, at most `room`. `done` is to be called when the lap that tries them has ended, with the places of the draft that were right. */
-  async draft (context: DraftContext, room: number): Promise<Draft & { done: (right: number[], lapMs: number) => void }> {
+  /**
+   * The tokens to try after `context.tokens`, at most `room`, where so many sequences are `running`. `done` is to be called when the lap that tries them has ended, with the places of
+   * the draft that were right.
+   */
+  async draft (context: DraftContext, room: number, running: number): Promise<Draft & { done: (right: number[], lapMs: number, spent: LapSpent) => void }> {
     const { policy, drafters } = this.init
     const match = this.lookup?.match()
     const candidates = this.candidates(match, context, room)
-    const decision = this.draftTokens === undefined ? policy.decide(candidates, room) : policy.decideFixed(candidates, Math.min(room, this.draftTokens))
+    const decision = this.draftTokens === undefined ? policy.decide(candidates, room, running) : policy.decideFixed(candidates, Math.min(room, this.draftTokens))
     const start = performance.now()
     const draft = await draftBy(decision, drafters, { lookup: this.lookup, match }, context)
     const draftMs = performance.now() - start
     return {
       ...draft,
-      done: (right, lapMs) => {
+      done: (right, lapMs, { waitMs, computeMs }) => {
         const drafted = draft.tokens.length
-        policy.observe({ ...decision, drafted, right, draftMs, lapMs })
+        policy.observe({ ...decision, drafted, right, draftMs, lapMs: lapMs - waitMs, computeMs })
         this.record.add({ drafter: drafted === 0 ? 'none' : drafterOf(decision), drafted, depth: draftDepth(draft), accepted: right.length, draftMs, lapMs })
       }
     }

@@ -37,7 +37,7 @@ function simulate ({ lap, drafters }: World, { laps = 600, fixed, jitter = 0.05 
     while (accepted < decision.length && random() < right(accepted, i)) accepted++
     const draftMs = decision.length * tokenMs
     const lapMs = lap(1 + decision.length) * (1 + jitter * (2 * random() - 1))
-    if (fixed === undefined) policy.observe({ ...decision, drafted: decision.length, right: first(accepted), draftMs, lapMs })
+    if (fixed === undefined) policy.observe({ ...decision, drafted: decision.length, right: first(accepted), draftMs, lapMs, computeMs: 0 })
     if (i < laps / 2) continue
     ms += draftMs + lapMs
     tokens += 1 + accepted
@@ -112,7 +112,7 @@ describe('DraftPolicy, simulated', () => {
         const decision = policy.decide([{ arm: 'assistant', most: MAX_DRAFT }])
         let accepted = 0
         while (accepted < decision.length && random() < 0.7) accepted++
-        policy.observe({ ...decision, drafted: decision.length, right: first(accepted), draftMs: 8 * decision.length, lapMs: LAYERS * rtt + 90 * (1 + decision.length) })
+        policy.observe({ ...decision, drafted: decision.length, right: first(accepted), draftMs: 8 * decision.length, lapMs: LAYERS * rtt + 90 * (1 + decision.length), computeMs: 0 })
         if (i >= laps - 100 && decision.length > 0) drafts++
       }
       return drafts
@@ -127,7 +127,7 @@ describe('DraftPolicy, simulated', () => {
     const candidates = [{ arm: 'assistant', most: MAX_DRAFT }]
     const lap = (lapMs: (tokens: number) => number): number => {
       const decision = policy.decide(candidates)
-      policy.observe({ ...decision, drafted: decision.length, right: first(Math.min(decision.length, 3)), draftMs: 8, lapMs: lapMs(1 + decision.length) })
+      policy.observe({ ...decision, drafted: decision.length, right: first(Math.min(decision.length, 3)), draftMs: 8, lapMs: lapMs(1 + decision.length), computeMs: 0 })
       return decision.length
     }
     for (let i = 0; i < 100; i++) lap(k => 500 + 20 * k)
@@ -147,7 +147,7 @@ describe('DraftPolicy, simulated', () => {
         // Two ways of two tokens: the first is right in 6 of 10 laps, the second in 3.
         const at = random()
         const right = at < 0.6 ? [0, 2] : at < 0.9 ? [1, 3] : []
-        policy.observe({ ...decision, drafted: decision.length, right: right.filter(place => place < decision.length), draftMs: 0, lapMs: lapMs(1 + decision.length) })
+        policy.observe({ ...decision, drafted: decision.length, right: right.filter(place => place < decision.length), draftMs: 0, lapMs: lapMs(1 + decision.length), computeMs: 0 })
         if (i >= 200) drafted += decision.length
       }
       return drafted / 200
@@ -165,10 +165,42 @@ describe('DraftPolicy, simulated', () => {
       const decisions = Array.from({ length: 16 }, () => policy.decide(candidates))
       most = Math.max(most, decisions.filter(({ arm, trial }) => trial && arm === 'self').length)
       for (const decision of decisions) {
-        policy.observe({ ...decision, drafted: decision.length, right: first(decision.arm === 'assistant' ? Math.min(3, decision.length) : 0), draftMs: 1, lapMs: 100 })
+        policy.observe({ ...decision, drafted: decision.length, right: first(decision.arm === 'assistant' ? Math.min(3, decision.length) : 0), draftMs: 1, lapMs: 100, computeMs: 0 })
       }
     }
     assert.equal(most, 1)
+  })
+
+  describe('with 16 sequences that share a machine', () => {
+    /** Tokens a second of all, by an event simulation: a lap drafts and computes on the one machine, first come first served, and then waits for the network. */
+    const crowd = (networkMs: number, computeMs: (tokens: number) => number, fixed?: number): number => {
+      const policy = new DraftPolicy()
+      const random = chance(11)
+      const ready: number[] = new Array<number>(16).fill(0)
+      let [free, tokens] = [0, 0]
+      const endMs = 60_000
+      for (;;) {
+        const next = ready.indexOf(Math.min(...ready))
+        if (ready[next] >= endMs) return tokens / (endMs / 2_000)
+        const decision = fixed === undefined ? policy.decide([{ arm: 'assistant', most: MAX_DRAFT }], MAX_DRAFT, 16) : { arm: 'assistant', length: fixed, trial: false }
+        let accepted = 0
+        while (accepted < decision.length && random() < 0.7) accepted++
+        const own = computeMs(1 + decision.length)
+        free = Math.max(free, ready[next]) + 0.3 * decision.length + own
+        if (ready[next] > endMs / 2) tokens += 1 + accepted
+        ready[next] = free + networkMs
+        policy.observe({ ...decision, drafted: decision.length, right: first(accepted), draftMs: 0.3 * decision.length, lapMs: own + networkMs, computeMs: own })
+      }
+    }
+    for (const [name, networkMs, computeMs] of [
+      ['that is busy all the time', 0, (k: number) => 2 + 1.5 * k], ['that waits for the network', 400, (k: number) => 2 + 1.5 * k], ['that does both', 60, (k: number) => 1 + k]
+    ] as const) {
+      it(`${name}, comes near the best fixed length`, () => {
+        const limit = Math.max(...Array.from({ length: MAX_DRAFT + 1 }, (_, length) => crowd(networkMs, computeMs, length)))
+        const found = crowd(networkMs, computeMs)
+        assert.ok(found > 0.9 * limit, `${found} tok/s where ${limit} are possible`)
+      })
+    }
   })
 
   it('keeps within what a drafter has and what the text has room for', () => {
@@ -177,7 +209,7 @@ describe('DraftPolicy, simulated', () => {
       const [most, room] = [1 + i % 5, i % 4]
       const decision = policy.decide([{ arm: 'lookup', most }], room)
       assert.ok(decision.length <= Math.min(most, room))
-      policy.observe({ ...decision, drafted: decision.length, right: first(decision.length), draftMs: 0, lapMs: 100 })
+      policy.observe({ ...decision, drafted: decision.length, right: first(decision.length), draftMs: 0, lapMs: 100, computeMs: 0 })
     }
     assert.deepEqual(policy.decideFixed([{ arm: 'lookup', most: 3 }], 8), { arm: 'lookup', length: 3, trial: false })
     assert.deepEqual(policy.decideFixed([], 8), { length: 0, trial: false })

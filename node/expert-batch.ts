@@ -1,0 +1,24 @@
+import type { ExpertBatch } from '../swarm/index.js'
+
+/** One batch of a layer with the tokens of all, in this order. */
+export function merged (batches: ExpertBatch[]): ExpertBatch {
+  const join = <T extends Float32Array | Uint16Array>(into: T, parts: T[]): T => {
+    let at = 0
+    for (const part of parts) {
+      into.set(part, at)
+      at += part.length
+    }
+    return into
+  }
+  const total = (of: (batch: ExpertBatch) => number): number => batches.reduce((sum, batch) => sum + of(batch), 0)
+  const assignments = total(({ experts }) => experts.length)
+  const tokens = total(batch => batch.tokens)
+  return {
+    layer: batches[0].layer,
+    tokens,
+    hidden: join(new Float32Array(total(({ hidden }) => hidden.length)), batches.map(({ hidden }) => hidden)),
+    counts: join(new Uint16Array(tokens), batches.map(({ counts }) => counts)),
+    experts: join(new Uint16Array(assignments), batches.map(({ experts }) => experts)),
+    weights: join(new Float32Array(assignments), batches.map(({ weights }) => weights))
+  }
+}
