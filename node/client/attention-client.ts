@@ -78,7 +78,7 @@ interface Lap {
 }
 
 /** Decoding sequences are to be under way in so many groups, each with one request a layer: while one computes, others travel and are with peers. */
-const GROUPS = 4
+const GROUPS = 3
 
 /** What a layer leaves behind for the next graph: inputs of that by their names, [tokens, H] each. */
 type Carry = Record<string, Tensor>

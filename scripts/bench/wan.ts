@@ -8,13 +8,14 @@ import { SHAPE, syntheticBundle } from './synthetic-models.js'
 import { targetTable, type WanRow, wanSvg, wanTable, wanTargets } from './wan-report.js'
 import { WanSwarm } from './wan-swarm.js'
 
-const HELP = `npm run bench:wan -- [--quick] [--rows 0,18,18j,slow,dies] [--rounds 3] [--layers 3 | --bundle DIR] [--svg docs/wan.svg] [--json]
+const HELP = `npm run bench:wan -- [--quick] [--rows 0,18,18j,slow,dies] [--rounds 3] [--ms 3500] [--budget SECONDS] [--layers 3 | --bundle DIR] [--svg docs/wan.svg] [--json]
 
 Three peer processes behind links of a wan-proxy process, every layer with two of them, and clients without and with half of the layers local.
 --rows takes round trips in ms, with a j for 10 % jitter; 'slow' is 18 ms with one peer that becomes ten times as far, 'dies' one that is killed.
+--ms is what one measurement of decoding may take. No row begins after --budget seconds; those that did not are named.
 --layers measures the 26B shape with so many layers, made on first use, --bundle any other model, instead of the demo model.
 `
-const ROWS = '0,0j,5,5j,18,18j,50,50j,100,100j,slow,dies'
+const ROWS = '0,18,slow,0j,5,5j,18j,50,50j,100,100j,dies'
 const QUICK_ROWS = '0,18,slow'
 const JITTER = 0.1
 const USUAL_MS = 18
@@ -27,10 +28,11 @@ const CROWD_LEVERS = ['speculation', 'all'] as const
 
 const { values: options } = parseArgs({
   options: {
-    quick: { type: 'boolean', default: false }, rows: { type: 'string' }, rounds: { type: 'string' }, bundle: { type: 'string' }, layers: { type: 'string' }, svg: { type: 'string' },
+    quick: { type: 'boolean', default: false }, rows: { type: 'string' }, rounds: { type: 'string' }, ms: { type: 'string', default: '3500' }, budget: { type: 'string', default: 'Infinity' }, bundle: { type: 'string' }, layers: { type: 'string' }, svg: { type: 'string' },
     json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false }
   }
 })
+const DECODE_MS = Number(options.ms)
 if (options.help) process.stdout.write(HELP)
 else await measure()
 
@@ -44,15 +46,21 @@ async function measure (): Promise<void> {
   const isDemo = options.layers === undefined && options.bundle === undefined
   const swarm = await WanSwarm.start(model)
   const rows: WanRow[] = []
+  const skipped: string[] = []
   let clients: WanClients | undefined
   try {
     clients = await openClients(model, swarm.bootstrap, swarm.layers)
     await prefill(clients) // the first one pays for memory and compilers
     const progress = terminal.progress('Rows')
     for (const [at, name] of names.entries()) {
+      if (performance.now() > Number(options.budget) * 1_000) {
+        skipped.push(name)
+        continue
+      }
       terminal.note(`${name} ...`)
-      rows.push(await measureRow(name, swarm, clients, rounds))
-      terminal.event('row', rows[at])
+      const row = await measureRow(name, swarm, clients, rounds)
+      rows.push(row)
+      terminal.event('row', row)
       progress(at + 1, names.length)
     }
   } finally {
@@ -63,6 +71,7 @@ async function measure (): Promise<void> {
   }
   const targets = wanTargets(rows, swarm.layers, isDemo ? 5 : 3.5)
   for (const target of targets) terminal.event('target', target)
+  if (skipped.length > 0) terminal.note(`No time was left for the rows ${skipped.join(', ')}.`)
   const title = `${isDemo ? 'Demo model' : options.bundle ?? SHAPE}, ${swarm.layers} layers, three peers`
   if (options.svg !== undefined) await writeFile(options.svg, wanSvg(rows, title))
   terminal.result(`${wanTable(rows, swarm.layers)}\n\n${targetTable(targets)}\n
@@ -77,7 +86,7 @@ async function measureRow (name: string, swarm: WanSwarm, clients: WanClients, r
   const row: WanRow = { name: describe(roundTripMs, jitter, disturbance), roundTripMs, jitter, disturbance, tokensPerSecond: {}, aggregate: {}, crowd: {} }
   await swarm.distance(roundTripMs, jitter)
   // The estimates get used to the distance, and both clients' code gets warm.
-  for (const lever of LEVERS) await decode(clients, lever, 0, Math.round(tokensFor(Math.max(20, swarm.layers * roundTripMs)) / 2))
+  for (const lever of LEVERS) await decode(clients, lever, 0, Math.round(tokensFor(Math.max(20, swarm.layers * roundTripMs), DECODE_MS) / 2))
 
   if (disturbance === 'dies') {
     row.tokensPerSecond.none = await disturbed(clients, 40, async () => { await swarm.peers[busiest(swarm, clients)].stop('SIGKILL') })
@@ -93,9 +102,9 @@ async function measureRow (name: string, swarm: WanSwarm, clients: WanClients, r
   for (let round = 0; round < rounds; round++) {
     for (const lever of LEVERS) {
       const usual = decoded[lever].at(-1)?.lapMs ?? Math.max(5, (lever === 'local' || lever === 'all' ? 0.5 : 1) * swarm.layers * roundTripMs + 10)
-      decoded[lever].push(await decode(clients, lever, round + 1, tokensFor(usual)))
+      decoded[lever].push(await decode(clients, lever, round + 1, tokensFor(usual, DECODE_MS)))
     }
-    const tokens = Math.max(16, Math.round(tokensFor(decoded.none[0].lapMs) / 2))
+    const tokens = Math.max(8, Math.round(tokensFor(decoded.none[0].lapMs, DECODE_MS) / 2))
     for (const count of SEQUENCES) sequences[count].push(await aggregate(clients, 'none', count, tokens))
     for (const lever of CROWD_LEVERS) crowd[lever].push(await aggregate(clients, lever, CROWD, 2 * tokens))
     prefilled.push(await prefill(clients))
