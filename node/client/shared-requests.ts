@@ -54,12 +54,13 @@ function sendTogether (dispatcher: ExpertDispatcher, members: Gathered[]): void 
     signal?.addEventListener('abort', leave, { once: true })
     return () => { signal?.removeEventListener('abort', leave) }
   })
-  void dispatcher.dispatch(merged(members.map(({ batch }) => batch)), left.signal).finally(() => { for (const stay of leavers) stay() }).then(({ sum, timing }) => {
+  void dispatcher.dispatch(merged(members.map(({ batch }) => batch)), left.signal).finally(() => { for (const stay of leavers) stay() }).then(result => {
+    const { sum, timing } = result
     let at = 0
     for (const [i, { batch, resolve }] of members.entries()) {
       const end = at + batch.hidden.length
       // Encoding is part of sending, which only the last one is told of.
-      resolve({ sum: sum.subarray(at, end), timing: i === members.length - 1 ? timing : { ...timing, encodeMs: 0 } })
+      resolve({ ...result, sum: sum.subarray(at, end), timing: i === members.length - 1 ? timing : { ...timing, encodeMs: 0 } })
       at = end
     }
   }, (reason: unknown) => { for (const { reject } of members) reject(reason) })

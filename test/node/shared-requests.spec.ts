@@ -15,7 +15,7 @@ class Held implements ExpertDispatcher {
     this.signals.push(signal)
     return await new Promise((resolve, reject) => {
       this.#answers.push(error => {
-        if (error === undefined) resolve({ sum: batch.hidden.map(value => 2 * value), timing: { encodeMs: 1, networkMs: 1, queueMs: 0, serviceMs: 0, decodeMs: 0, combineMs: 0 } })
+        if (error === undefined) resolve({ sum: batch.hidden.map(value => 2 * value), unchecked: ['a peer'], timing: { encodeMs: 1, networkMs: 1, queueMs: 0, serviceMs: 0, decodeMs: 0, combineMs: 0 } })
         else reject(error)
       })
     })
@@ -44,6 +44,7 @@ describe('requests of several sequences for a layer', () => {
     held.answer()
     const results = await Promise.all(pending)
     assert.deepEqual(results.map(({ sum }) => [...sum]), [[2, -2], [4, -4, 6, -6], [8, -8]])
+    assert.deepEqual(results.map(({ unchecked }) => unchecked), [['a peer'], ['a peer'], ['a peer']])
     assert.deepEqual(results.map(({ timing }) => timing.encodeMs), [0, 0, 1])
     assert.equal(results.every(({ sum }) => sum.length % H === 0), true)
   })
