@@ -7,7 +7,8 @@ import {
 import { isModelId, modelDirectory, openBundleStore, openOrFetchManifest } from './bundle-store.js'
 import { Closers } from './closers.js'
 import { Donation, type DonationEvent } from './donation.js'
-import { ExpertHost, type LoadProgress, residentMemory, type WorkerEvent } from './host/expert-host.js'
+import { ExpertHost, type LoadProgress, residentMemory, type WeightMapping, type WorkerEvent } from './host/expert-host.js'
+import { mappingPays } from './host/memory.js'
 import { type ComputeObservers, ObservedCompute } from './host/observed-compute.js'
 import { VERSION } from './version.js'
 
@@ -34,6 +35,8 @@ export interface SwarmPeerInit extends AccessLists, ComputeObservers {
   limits?: Partial<PeerLimits>
   /** Compute workers. @default all cores */
   threads?: number
+  /** See ExpertHostInit. @default where it takes less memory (mappingPays) */
+  mapWeights?: boolean
   onEvent?: OnSwarmEvent
   onDonation?: (event: DonationEvent) => void
   onProgress?: (progress: LoadProgress) => void
@@ -90,6 +93,7 @@ export class SwarmPeer {
     readonly peerId: string,
     readonly addresses: string[],
     private readonly current: () => BlockEntry[],
+    private readonly mapped: () => WeightMapping,
     private readonly counted: () => PeerStatus,
     private readonly inspector: SwarmInspector,
     private readonly measure: () => Omit<PeerState, 'status' | 'hostedBlocks' | 'hostedExperts'>,
@@ -123,6 +127,7 @@ export class SwarmPeer {
         bundle,
         blocks: hosted,
         threads: init.threads,
+        mapWeights: init.mapWeights ?? mappingPays(),
         onLoad: init.onProgress,
         onWorker: event => {
           onAvailable()
@@ -153,7 +158,7 @@ export class SwarmPeer {
         closers.add(async () => { await donation.stop() })
       }
       const counted = (): PeerStatus => structuredClone({ ...host.counters, requests: serving.counters, load: serving.load, blocks: seeding.counters })
-      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, counted, new SwarmInspector(host), () => ({
+      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, () => compute.mapping, counted, new SwarmInspector(host), () => ({
         batches: compute.load, workers: compute.capacity, connections: host.libp2p.getConnections().length, routingTableSize: routingTableSize(host.libp2p.services.dht)
       }), closers)
     } catch (error) {
@@ -164,6 +169,9 @@ export class SwarmPeer {
 
   /** What is hosted now. */
   get blocks (): BlockEntry[] { return this.current() }
+
+  /** How many of its experts are pages of files. */
+  get mapping (): WeightMapping { return this.mapped() }
 
   /** A copy. */
   status (): PeerStatus { return this.counted() }

@@ -11,6 +11,7 @@ import { availableMemory, expertHostBytes, hostBaseBytes } from './memory.js'
 import { OwnThread } from './own-thread.js'
 import { type PackedBlock, packedExpert, prunePacked, removePacked } from './packed-blocks.js'
 import { removeOfTheDead } from './scratch.js'
+import { spreadOver, type Thread } from './spread.js'
 
 export { expertHostBytes, hostBaseBytes, residentMemory, type ResidentMemory } from './memory.js'
 
@@ -263,23 +264,6 @@ export class ExpertHost implements ExpertCompute {
     return this.bundle.experts(block).map(entry => ({ layer: block.layer, ...entry }))
   }
 }
-
-/** One at a time on each thread, all threads at once: task t on thread t.worker modulo threads. Settles when every thread has ended its own. */
-async function spreadOver<T extends { worker: number }> (threads: Thread[], tasks: T[], perform: (thread: Thread, task: T) => Promise<void>): Promise<void> {
-  let failed = false
-  const ended = await Promise.allSettled(threads.map(async (thread, index) => {
-    for (const task of tasks) {
-      if (task.worker % threads.length !== index || failed) continue
-      await perform(thread, task).catch(error => {
-        failed = true
-        throw error
-      })
-    }
-  }))
-  for (const end of ended) if (end.status === 'rejected') throw end.reason
-}
-
-type Thread = Pick<ComputeThread, 'request'>
 
 function nameOf ({ layer, expert }: { layer: number, expert: number }): string {
   return `${layer}/${expert}`

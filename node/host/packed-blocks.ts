@@ -10,7 +10,7 @@ import { packedBytes } from './memory.js'
 import { removeOfTheDead } from './scratch.js'
 
 /** Beside the bundle's files. Whoever deletes it loses a few seconds at the next start. */
-const PACKED_DIR = '.packed'
+export const PACKED_DIR = '.packed'
 
 /** Of the layout below. */
 const INDEX_VERSION = 1

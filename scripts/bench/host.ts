@@ -1,17 +1,18 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { Terminal, table } from '../../node/cli/terminal.js'
-import { ExpertHost, expertHostBytes, hostBaseBytes, residentMemory, type ResidentMemory } from '../../node/host/expert-host.js'
+import { PACKED_DIR } from '../../node/host/packed-blocks.js'
+import { ExpertHost, expertHostBytes, hostBaseBytes, type LoadProgress, residentMemory, type ResidentMemory } from '../../node/host/expert-host.js'
 import { Bundle, formatBytes, synthesize, type WeightFormat } from '../../model-tools/index.js'
 import type { ExpertBatch } from '../../swarm/index.js'
 import { shownSpread, type Spread, spread } from './figures.js'
 
 // npm run bench:host -- [--layers 8] [--quant u4] [--threads n] [--model DIR]: what hosting whole layers of the 26B shape takes: bytes, resident memory,
-// a start with the files out of memory and a second one, each in a process of its own; and a decoding step's experts.
+// a start with the files out of memory and a second one, each in a process of its own; and a decoding step's experts. Weights in memory, and mapped.
 
 const ROUNDS = 200
 const run = promisify(execFile)
@@ -25,9 +26,11 @@ interface Start {
   loaded: ResidentMemory
   computed: ResidentMemory
   removed: ResidentMemory
+  mappedExperts: number
+  notMapped?: string
+  packMs: number
   verifyMs: number
   loadMs: number
-  addedAgainMs: number
   /** One token to 8 random experts, and to 8 that are all on one worker or evenly spread. */
   batches: Record<string, Spread>
 }
@@ -39,6 +42,8 @@ const { values: options } = parseArgs({
     threads: { type: 'string', default: String(cpus().length) },
     model: { type: 'string' },
     start: { type: 'string' },
+    map: { type: 'boolean', default: false },
+    keep: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false }
   }
 })
@@ -55,39 +60,50 @@ async function compare (): Promise<void> {
     if (options.model === undefined) {
       await synthesize({ shape: 'gemma-4-26b-a4b', layers: Number(options.layers), format: 'bundle', quant: options.quant as WeightFormat, out: model })
     }
-    await evict(await Bundle.open(model))
-    const starts: Record<string, Start> = { cold: await startProcess(model), warm: await startProcess(model) }
+    const bundle = await Bundle.open(model)
+    await evict(bundle)
+    const starts: Record<string, Start> = { 'memory, cold': await startProcess(model), 'memory, warm': await startProcess(model), 'mapped, first': await startProcess(model, ['--map', '--keep']) }
+    await evict(bundle)
+    starts['mapped, cold'] = await startProcess(model, ['--map', '--keep'])
+    starts['mapped, warm'] = await startProcess(model, ['--map'])
     for (const [name, result] of Object.entries(starts)) terminal.event('start', { name, ...result })
-    const { hostedBytes, experts } = starts.warm
+    const { hostedBytes, experts } = starts['memory, warm']
     const row = (label: string, of: (start: Start) => string): string[] => [label, ...Object.values(starts).map(of)]
     const memory = ({ residentBytes, fileBytes }: ResidentMemory): string => `${formatBytes(residentBytes)}${fileBytes === undefined ? '' : `, of files ${formatBytes(fileBytes)}`}`
     terminal.result(`${table(['', ...Object.keys(starts)], [
       row('files verified, s', ({ verifyMs }) => (verifyMs / 1000).toFixed(2)),
+      row('weights packed, s', ({ packMs }) => (packMs / 1000).toFixed(2)),
       row('experts loaded, s', ({ loadMs }) => (loadMs / 1000).toFixed(2)),
       row('resident before', ({ before }) => memory(before)),
       row('resident, loaded', ({ loaded }) => memory(loaded)),
       row('resident, after computing', ({ computed }) => memory(computed)),
       row('predicted for blocks and workers', ({ predictedBytes }) => formatBytes(predictedBytes)),
       row('grown by / predicted', ({ before, loaded, predictedBytes }) => ((loaded.residentBytes - before.residentBytes) / predictedBytes).toFixed(3)),
+      row('anonymous / bytes hosted', ({ computed: { anonymousBytes }, hostedBytes }) => ((anonymousBytes ?? 0) / hostedBytes).toFixed(3)),
+      row('resident, computed / predicted', ({ before, computed, predictedBytes }) => ((computed.residentBytes - before.residentBytes) / predictedBytes).toFixed(3)),
+      row('experts mapped', ({ mappedExperts, notMapped }) => notMapped ?? String(mappedExperts)),
       row('resident / bytes hosted', ({ computed }) => (computed.residentBytes / hostedBytes).toFixed(3)),
-      row('resident, blocks removed', ({ removed }) => memory(removed)),
-      ...Object.keys(starts.warm.batches).map(name => row(`ms a token, ${name}`, ({ batches }) => shownSpread(batches[name], 2)))
+      row('resident, blocks removed', ({ removed, computed }) => removed.residentBytes > computed.residentBytes / 2 ? '' : memory(removed)),
+      ...Object.keys(starts['memory, warm'].batches).map(name => row(`ms a token, ${name}`, ({ batches }) => shownSpread(batches[name], 2)))
     ])}\n\n${experts} experts, ${formatBytes(hostedBytes)} in files, ${threads} workers. Cold: the files were out of the page cache where the system lets us (Linux with dd).\n`)
   } finally {
     await rm(scratch, { recursive: true })
   }
 }
 
-async function startProcess (model: string): Promise<Start> {
-  const { stdout } = await run(process.execPath, [fileURLToPath(import.meta.url), '--start', model, '--threads', String(threads)], { maxBuffer: 2 ** 24 })
+async function startProcess (model: string, more: string[] = []): Promise<Start> {
+  const env = { ...process.env, ...more.includes('--map') && { MALLOC_MMAP_THRESHOLD_: '1048576' } }
+  const { stdout } = await run(process.execPath, [fileURLToPath(import.meta.url), '--start', model, '--threads', String(threads), ...more], { maxBuffer: 2 ** 24, env })
   return JSON.parse(stdout) as Start
 }
 
 /** Asks the system to forget the files' pages. */
 async function evict (bundle: Bundle): Promise<void> {
-  for (const { file } of bundle.blocks) {
-    await run('sync', [bundle.path(file)]).catch(() => undefined)
-    await run('dd', [`if=${bundle.path(file)}`, 'iflag=nocache', 'count=0']).catch(() => undefined)
+  const packed = join(bundle.dir, PACKED_DIR)
+  const files = [...bundle.blocks.map(({ file }) => bundle.path(file)), ...(await readdir(packed).catch(() => [])).map(name => join(packed, name))]
+  for (const file of files) {
+    await run('sync', [file]).catch(() => undefined)
+    await run('dd', [`if=${file}`, 'iflag=nocache', 'count=0']).catch(() => undefined)
   }
 }
 
@@ -97,7 +113,12 @@ async function start (model: string): Promise<Start> {
   const before = residentMemory()
   const startMs = performance.now()
   let verifiedMs = startMs
-  const host = await ExpertHost.load({ bundle, blocks, threads, onProgress: () => { verifiedMs = performance.now() } })
+  let packedMs = startMs
+  const onLoad = ({ phase }: LoadProgress): void => {
+    if (phase === 'verify') verifiedMs = packedMs = performance.now()
+    if (phase === 'pack') packedMs = performance.now()
+  }
+  const host = await ExpertHost.load({ bundle, blocks, threads, mapWeights: options.map, onLoad })
   const loadedMs = performance.now()
   const loaded = residentMemory()
   const layers = bundle.config.layerTypes.length
@@ -111,19 +132,18 @@ async function start (model: string): Promise<Start> {
     }
   }
   const computed = residentMemory()
-  await host.remove(blocks)
+  const { experts: mappedExperts, notMapped } = host.mapping
+  if (!options.keep) await host.remove(blocks)
   const removed = residentMemory()
-  const againMs = performance.now()
-  await host.add(blocks)
-  const addedAgainMs = performance.now() - againMs
   await host.stop()
   return {
     hostedBytes: blocks.reduce((sum, { file }) => sum + bundle.manifest.files[file].bytes, 0),
     experts: blocks.reduce((sum, block) => sum + block.experts, 0),
     predictedBytes: expertHostBytes(bundle, blocks) + hostBaseBytes(threads),
-    before, loaded, computed, removed, addedAgainMs,
+    before, loaded, computed, removed, mappedExperts, notMapped,
+    packMs: packedMs - verifiedMs,
     verifyMs: verifiedMs - startMs,
-    loadMs: loadedMs - verifiedMs,
+    loadMs: loadedMs - packedMs,
     batches: Object.fromEntries(Object.entries(figures).map(([name, times]) => [name, spread(times)]))
   }
 }
