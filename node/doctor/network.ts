@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { asSwarmError, createSwarmHost, observedAddresses, type SwarmHost, SwarmInspector } from '../../swarm/index.js'
 import type { Finding } from './finding.js'
@@ -33,7 +34,7 @@ export interface SwarmCheckInit {
 }
 
 /** What only other hosts can tell: how they see this one, and what time it is. */
-export async function * checkSwarm ({ bootstrap, modelId, swarmKey, signal }: SwarmCheckInit): AsyncGenerator<Finding> {
+export async function * checkSwarm ({ listen, bootstrap, modelId, swarmKey, signal }: SwarmCheckInit): AsyncGenerator<Finding> {
   if (bootstrap === undefined) {
     yield { check: 'reachable', status: 'unknown', found: 'nobody was asked how they see this machine', advice: 'Name a host of the swarm with --bootstrap.' }
     yield { check: 'clock', status: 'unknown', found: 'nobody was asked what time it is', advice: 'Name a host of the swarm with --bootstrap, and a model with --model.' }
@@ -49,7 +50,7 @@ export async function * checkSwarm ({ bootstrap, modelId, swarmKey, signal }: Sw
     return
   }
   try {
-    yield reachability(await observedAddresses(host, signal))
+    yield reachability(await observedAddresses(host, signal), listen)
     yield modelId === undefined
       ? { check: 'clock', status: 'unknown', found: 'nobody was asked what time it is', advice: 'Name a model with --model: its peers sign what they send with the time.' }
       : await checkClock(new SwarmInspector(host), modelId, signal)
@@ -58,21 +59,25 @@ export async function * checkSwarm ({ bootstrap, modelId, swarmKey, signal }: Sw
   }
 }
 
-function reachability (observed: string[]): Finding {
+/** What follows from the addresses under which others see this machine. Only a connection from outside shows that a port is open, so each finding names the command for it. */
+export function reachability (observed: string[], listen: string): Finding {
   const own = Object.values(networkInterfaces()).flatMap(addresses => addresses ?? []).map(({ address }) => address)
   const seen = [...new Set(observed)]
   const data = { observed: seen, own }
   if (seen.length === 0) return { check: 'reachable', status: 'unknown', found: 'no host says how it sees this machine', data }
+  const port = /\/tcp\/([1-9]\d*)/.exec(listen)?.[1] ?? '<port>'
+  const address = `/${isIPv6(seen[0]) ? 'ip6' : 'ip4'}/${seen[0]}/tcp/${port}`
+  const test = `To test it, run the peer and, on a machine in another network, moeswarm dht routing-table --bootstrap ${address}: it fails unless the port is open.`
   if (seen.every(address => own.includes(address))) {
     const local = seen.every(isPrivate)
     return {
       check: 'reachable', status: 'ok', found: `other hosts see this machine as ${seen.join(', ')}, its own address${local ? ' in a private network' : ''}: no address translation in between`,
-      ...(local && { advice: 'Hosts outside of that network are another matter: ask one of them with --bootstrap.' }), data
+      advice: local ? 'Hosts outside of that network are another matter: ask one of them with --bootstrap.' : `A firewall may still refuse connections. ${test}`, data
     }
   }
   return {
     check: 'reachable', status: 'unknown', found: `behind NAT: other hosts see this machine as ${seen.join(', ')}, which is not an address of its own; whether its port is forwarded cannot be found out from here`,
-    advice: `Forward the port of --listen in the router and tell it with --announce /ip4/${seen[0]}/tcp/<port>; as a client this machine needs neither.`, data
+    advice: `Forward the port of --listen in the router and tell it with --announce ${address}. ${test} As a client this machine needs neither.`, data
   }
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
+import { reachability } from '../../node/doctor/network.js'
 import { demoBundle } from '../../scripts/demo-bundle.js'
 import { type PeerProcess, startPeerProcess } from '../../scripts/peer-process.js'
 import { jsonLines, runCli } from '../fixtures/run-cli.js'
@@ -55,5 +56,13 @@ describe('moeswarm doctor', function () {
     server.close()
     assert.equal(code, 1)
     assert.match(stdout, new RegExp(`✗ .*port.*cannot listen on .*tcp/${port} \\(port-in-use\\)\\n.*→ Another program`))
+  })
+
+  it('names the command that tests the port from another network', () => {
+    // Addresses for documentation (RFC 5737, RFC 3849): no machine has them, so each is behind NAT as far as it can tell.
+    const found = reachability(['198.51.100.7'], '/ip4/0.0.0.0/tcp/4001')
+    assert.equal(found.status, 'unknown')
+    assert.match(found.advice!, /--announce \/ip4\/198\.51\.100\.7\/tcp\/4001\. .*moeswarm dht routing-table --bootstrap \/ip4\/198\.51\.100\.7\/tcp\/4001:/)
+    assert.match(reachability(['2001:db8::7'], '/ip6/::/tcp/0').advice!, /--bootstrap \/ip6\/2001:db8::7\/tcp\/<port>:/)
   })
 })
