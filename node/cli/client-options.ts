@@ -51,6 +51,8 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
   }
   const localLayers = await parseLocalLayers(options)
   if (localLayers !== 'all' && options.bootstrap === undefined) {
+    // Without a model no swarm would help: that is said first.
+    await Bundle.open(options.model)
     throw new UsageError('No swarm to ask: name a host in it with --bootstrap, or compute everything here with --local-layers all.')
   }
   const note = logEvents(log)

@@ -6,7 +6,7 @@ import {
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
 import { action, command, parse, type Run, UsageError } from './command.js'
 import { lapTable, peerTable } from './generation-tables.js'
-import { Resumable, type ResumeOptions } from './resumable.js'
+import { refuseOptionsOfTheText, Resumable, type ResumeOptions } from './resumable.js'
 import { shortPeerId } from './swarm-events.js'
 import { formatMs } from './terminal.js'
 
@@ -44,7 +44,7 @@ export function generateCommand (): Command {
 }
 
 async function run (options: GenerateCommandOptions, { terminal, signal }: Run, self: Command): Promise<void> {
-  if (options.resume !== undefined && (options.prompt ?? options.promptIds) !== undefined) throw new UsageError('--resume brings its prompt along: leave out --prompt and --prompt-ids.')
+  if (options.resume !== undefined) refuseOptionsOfTheText(self)
   const prompt = options.resume === undefined ? await readPrompt(options) : undefined
   const traceId = options.traceparent ?? parseTraceId(process.env.TRACEPARENT ?? '')
   const traces = options.trace ? new GenerationTraces(problem => { terminal.note(problem) }) : undefined
@@ -158,8 +158,8 @@ function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTo
   const lines = [
     '',
     `${tokens.length} tokens (${finishReason}) after a prompt of ${promptTokens.length}, ${tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(firstTokenMs)}.`,
-    '',
-    lapTable(lap)
+    // An answer that was whole already takes no lap.
+    ...lap.total === 0 ? [] : ['', lapTable(lap)]
   ]
   if (speculation.drafted > 0) lines.push('', speculated(speculation))
   const here = [

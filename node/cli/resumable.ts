@@ -5,8 +5,17 @@ import { UsageError } from './command.js'
 import { stateDirectory } from './state-directory.js'
 import type { Terminal } from './terminal.js'
 
-/** Options that a saved generation brings along, or that make no sense beside it. */
-const OF_THE_TEXT = new Set(['prompt', 'promptIds', 'chat', 'maxTokens', 'temperature', 'topK', 'topP', 'seed', 'save', 'resume'])
+/** Options that a saved generation brings along. */
+const SAVED = new Set(['prompt', 'promptIds', 'chat', 'maxTokens', 'temperature', 'topK', 'topP', 'seed'])
+
+/** Those, and what makes no sense beside them. */
+const OF_THE_TEXT = new Set([...SAVED, 'save', 'resume'])
+
+/** @throws UsageError where the command line has what the saved generation decides: it would be ignored, and the tokens would not be the same */
+export function refuseOptionsOfTheText (self: Command): void {
+  const given = self.options.filter(option => SAVED.has(option.attributeName()) && self.getOptionValueSource(option.attributeName()) === 'cli')
+  if (given.length > 0) throw new UsageError(`--resume brings its options along: leave out ${given.map(option => option.long).join(', ')}.`)
+}
 
 export interface ResumeOptions {
   save?: string

@@ -125,6 +125,10 @@ describe('the command line', function () {
       assertClearError(await runCli(['generate', '--model', model, '--prompt', 'x']), /--bootstrap.*--local-layers all/)
     })
 
+    it('a model that is not there before a swarm that is not named', async () => {
+      for (const command of ['chat', 'serve']) assertClearError(await runCli([command, '--model', join(scratch, 'nowhere')]), /nowhere holds no model bundle/)
+    })
+
     it('a bootstrap address that does not answer', async () => {
       const address = '/ip4/127.0.0.1/tcp/9/p2p/12D3KooWC339fpnrrVJQG6QD5N8Rpx46gkXPSRkXyetXczavdGZk'
       assertClearError(await runCli(['generate', '--model', model, '--prompt', 'x', '--bootstrap', address]), /127\.0\.0\.1\/tcp\/9/)

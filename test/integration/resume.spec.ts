@@ -92,6 +92,10 @@ describe('moeswarm generate that is cut short', function () {
     assert.match(await refusal(file), /no saved generation/)
     await writeFile(file, JSON.stringify({ format: 1, id: 'x', modelId: '00'.repeat(32), promptTokens: [2], tokens: [5], maxTokens: 9, sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 } }))
     assert.match(await refusal(file), /of model 000000000000/)
-    assert.equal((await runCli([...local(), '--resume', file, '--prompt', 'x'], { env })).code, 1)
+    for (const ignored of [['--prompt', 'x'], ['--max-tokens', '9']]) {
+      const { code, stderr } = await runCli([...local(), '--resume', file, ...ignored], { env })
+      assert.equal(code, 1)
+      assert.match(stderr, new RegExp(`leave out ${ignored[0]}`))
+    }
   })
 })
