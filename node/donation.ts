@@ -1,6 +1,7 @@
 import { join } from 'node:path'
+import type { CID } from 'multiformats/cid'
 import { type BlockEntry, type Bundle, convertCheckpoint, formatBytes, MANIFEST_FILE } from '../model-tools/index.js'
-import { type BlocksConnection, type FileStore, type HostedBlock, isSwarmError, type PlacementPlan, planPlacement, type ServingPeer, type SwarmHost, SwarmError, SwarmInspector, withHolders } from '../swarm/index.js'
+import { type BlocksConnection, type FileStore, type HostedBlock, isSettled, isSwarmError, layerKey, modelKey, type PeerSample, PLACEMENT_SAMPLE_PEERS, SETTLE_MS, type PlacementBlock, type PlacementPlan, planPlacement, samplePeers, type ServingPeer, type SwarmHost, SwarmError, withHolders } from '../swarm/index.js'
 import { contentFiles } from './bundle-store.js'
 import { type ExpertHost, expertHostBytes, hostBaseBytes } from './host/expert-host.js'
 
@@ -76,17 +77,30 @@ export class Donation {
   get hosted (): BlockEntry[] { return this.own }
 
   /**
-   * Plans for the first time and obtains the blocks; the caller hosts and serves them.
+   * Plans for the first time, agrees with others that start at the same time, and obtains the blocks; the caller hosts and serves them.
    * @throws SwarmError 'bad-argument' when the budget is smaller than a block; 'blocks-unavailable' when nobody and no source has them
    */
-  async begin (signal?: AbortSignal): Promise<BlockEntry[]> {
-    const plan = await this.plan(signal)
-    if (plan.take.length === 0) {
+  async begin (serving: Pick<ServingPeer, 'setWanted'>, signal?: AbortSignal): Promise<BlockEntry[]> {
+    const take = await this.settle(serving, signal)
+    if (take.length === 0) {
       const least = Math.min(...this.init.bundle.blocks.map(block => expertHostBytes(this.init.bundle, [block])))
       throw new SwarmError('bad-argument', `The donation holds no block: the smallest takes ${formatBytes(least)} of memory, and this process without blocks ${formatBytes(this.init.limitBytes - this.budgetBytes)}; donate at least ${formatBytes(this.init.limitBytes - this.budgetBytes + least)}.`, { argument: 'donate' })
     }
-    this.own = await this.obtain(plan.take, signal)
+    serving.setWanted({ intended: [], fetching: take })
+    this.own = await this.obtain(take, signal)
     return this.own
+  }
+
+  /** Says what it would like to host, and looks again what others would, until no other choice would cover the swarm better. */
+  private async settle (serving: Pick<ServingPeer, 'setWanted'>, signal?: AbortSignal): Promise<HostedBlock[]> {
+    let intended: HostedBlock[] = []
+    for (let look = 1; ; look++) {
+      const { plan: { take }, blocks, whole } = await this.plan(signal, intended)
+      if (isSettled({ look, take, intended, blocks, whole })) return take
+      intended = take
+      serving.setWanted({ intended, fetching: [] })
+      if (!await pause(SETTLE_MS * (1 + Math.random()), signal ?? this.stopped.signal)) throw signal?.reason ?? this.stopped.signal.reason
+    }
   }
 
   /** Follows the swarm's coverage until `stop`. */
@@ -103,7 +117,7 @@ export class Donation {
     const { signal } = this.stopped
     while (await pause(this.init.reviewIntervalMs ?? REVIEW_INTERVAL_MS, signal)) {
       try {
-        await this.move(await this.plan(signal), target)
+        await this.move((await this.plan(signal)).plan, target)
       } catch (error) {
         if (signal.aborted) return
         this.init.onEvent?.({ type: 'review-failed', reason: error instanceof Error ? error.message : String(error) })
@@ -111,10 +125,19 @@ export class Donation {
     }
   }
 
-  /** `own` is at every step what is hosted, so a step that fails leaves a state that the next plan can go on from. */
   private async move (plan: PlacementPlan, target: DonationTarget): Promise<void> {
+    const { serving } = target
+    if (plan.take.length > 0) serving.setWanted({ intended: [], fetching: plan.take })
+    try {
+      await this.exchange(plan, target)
+    } finally {
+      serving.setWanted({ intended: [], fetching: [] })
+    }
+  }
+
+  /** `own` is at every step what is hosted, so a step that fails leaves a state that the next plan can go on from. */
+  private async exchange (plan: PlacementPlan, { compute, serving }: DonationTarget): Promise<void> {
     const { signal } = this.stopped
-    const { compute, serving } = target
     const take = plan.take.length === 0 ? [] : await this.obtain(plan.take, signal)
     const drop = this.entries(plan.drop)
     if (take.length === 0 && drop.length === 0) return
@@ -156,23 +179,41 @@ export class Donation {
     }
   }
 
-  private async plan (signal?: AbortSignal): Promise<PlacementPlan> {
+  private async plan (signal?: AbortSignal, intended?: HostedBlock[]): Promise<{ plan: PlacementPlan, blocks: PlacementBlock[], whole: boolean }> {
+    const { bundle, host } = this.init
+    const sample = async (key: CID): Promise<PeerSample> => await samplePeers(host, key, bundle.id, { most: PLACEMENT_SAMPLE_PEERS, signal })
+    const { live, whole } = await sample(modelKey(bundle.id))
+    const budgetBytes = this.measuredBudget()
+    let planned = this.planFrom(live, whole, budgetBytes, intended)
+    if (!whole && planned.plan.drop.length > 0) {
+      // What nobody of a sample holds others may: whoever holds the layer is asked before anything is given up for it.
+      const layers = [...new Set(planned.plan.take.map(({ layer }) => layer))]
+      const more = (await Promise.all(layers.map(async layer => await sample(layerKey(bundle.id, layer))))).flatMap(found => found.live)
+      planned = this.planFrom([...new Map([...live, ...more].map(peer => [peer.peerId, peer])).values()], whole, budgetBytes, intended)
+      if (!planned.plan.take.every(({ layer }) => layers.includes(layer))) planned.plan = { ...planned.plan, take: [], drop: [], state: this.placement! }
+    }
+    const { plan } = planned
+    this.placement = plan.state
+    if (plan.take.length > 0 || plan.drop.length > 0) this.init.onEvent?.({ type: 'plan', take: plan.take, drop: plan.drop, reasons: plan.reasons })
+    return { ...planned, whole }
+  }
+
+  private planFrom (live: PeerSample['live'], whole: boolean, budgetBytes: number, intended: HostedBlock[] | undefined): { plan: PlacementPlan, blocks: PlacementBlock[] } {
     const { bundle, host, holdMs } = this.init
-    const peers = await new SwarmInspector(host).peers(bundle.id, { signal })
-    const live = peers.flatMap(({ peerId, manifest }) => manifest === undefined ? [] : [{ peerId, manifest }])
+    const blocks = withHolders(bundle.blocks.map(block => ({ ...block, bytes: expertHostBytes(bundle, [block]) })), live)
     const plan = planPlacement({
       peerId: host.peerId,
-      budgetBytes: this.measuredBudget(),
+      budgetBytes,
       holdMs,
-      blocks: withHolders(bundle.blocks.map(block => ({ ...block, bytes: expertHostBytes(bundle, [block]) })), live),
+      blocks,
       own: this.own,
+      intended,
+      whole,
       nowMs: Date.now(),
       state: this.placement,
       random: Math.random
     })
-    this.placement = plan.state
-    if (plan.take.length > 0 || plan.drop.length > 0) this.init.onEvent?.({ type: 'plan', take: plan.take, drop: plan.drop, reasons: plan.reasons })
-    return plan
+    return { plan, blocks }
   }
 
   /** When the process goes on taking more than was donated, blocks make up for it, down to one: what counts is what is measured. */

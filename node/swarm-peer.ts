@@ -10,6 +10,7 @@ import { Donation, type DonationEvent } from './donation.js'
 import { ExpertHost, type LoadProgress, residentMemory, type WeightMapping, type WorkerEvent } from './host/expert-host.js'
 import { mappingPays } from './host/memory.js'
 import { type ComputeObservers, ObservedCompute } from './host/observed-compute.js'
+import { LateCompute } from './host/late-compute.js'
 import { VERSION } from './version.js'
 
 export interface SwarmPeerInit extends AccessLists, ComputeObservers {
@@ -121,44 +122,45 @@ export class SwarmPeer {
       const bundle = local ?? await openOrFetchManifest(init.donate?.dir ?? modelDirectory(init.model), init.model, blocks, signal)
       const store = await openBundleStore(bundle)
       const donation = init.donate === undefined ? undefined : donationOf(init, init.donate, bundle, host, store, blocks)
-      const hosted = donation === undefined ? chosen : await donation.begin(signal)
-      let onAvailable = (): void => {}
-      const compute = await ExpertHost.load({
-        bundle,
-        blocks: hosted,
-        threads: init.threads,
-        mapWeights: init.mapWeights ?? mappingPays(),
-        onLoad: init.onProgress,
-        onWorker: event => {
-          onAvailable()
-          init.onWorker?.(event)
-        },
-        onFailure: init.onFailure,
-        signal
-      })
-      closers.add(async () => { await compute.stop() })
+      const compute = new LateCompute(init.threads ?? availableParallelism())
+      closers.add(async () => { await compute.host?.stop() })
       const serving = await serveExperts({
         host,
         modelId: bundle.id,
         hiddenSize: bundle.config.hiddenSize,
         experts: bundle.config.experts,
         layers: bundle.config.layerTypes.length,
-        blocks: hosted,
+        blocks: [],
         compute: init.onLayer === undefined && init.onServed === undefined ? compute : new ObservedCompute(compute, init),
         version: `moeswarm/${VERSION}`,
         onEvent
       })
       closers.add(serving.stop)
-      onAvailable = () => { serving.setAvailable(compute.available) }
-      onAvailable()
+      serving.setWanted({ intended: [], fetching: chosen })
+      const hosted = donation === undefined ? chosen : await donation.begin(serving, signal)
+      const experts = compute.host = await ExpertHost.load({
+        bundle,
+        blocks: hosted,
+        threads: init.threads,
+        mapWeights: init.mapWeights ?? mappingPays(),
+        onLoad: init.onProgress,
+        onWorker: event => {
+          serving.setAvailable(compute.host?.available !== false)
+          init.onWorker?.(event)
+        },
+        onFailure: init.onFailure,
+        signal
+      })
+      await serving.setBlocks(hosted)
+      serving.setWanted({ intended: [], fetching: [] })
       const seeding = await serveBlocks({ host, source: store, onEvent })
       closers.add(seeding.stop)
       if (donation !== undefined) {
-        donation.follow({ compute, serving })
+        donation.follow({ compute: experts, serving })
         closers.add(async () => { await donation.stop() })
       }
       const counted = (): PeerStatus => structuredClone({ ...host.counters, requests: serving.counters, load: serving.load, blocks: seeding.counters })
-      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, () => compute.mapping, counted, new SwarmInspector(host), () => ({
+      return new SwarmPeer(bundle, host.peerId, host.addresses, () => donation?.hosted ?? hosted, () => experts.mapping, counted, new SwarmInspector(host), () => ({
         batches: compute.load, workers: compute.capacity, connections: host.libp2p.getConnections().length, routingTableSize: routingTableSize(host.libp2p.services.dht)
       }), closers)
     } catch (error) {

@@ -270,5 +270,11 @@ export const PLACEMENT_MAX_MOVES = 4
  * balanced swarm nothing moves.
  */
 export const PLACEMENT_MIN_RATIO = 1.25
+/** Peers whose manifests a placement is planned from, at most: enough to see what is covered badly, whatever the swarm's size. */
+export const PLACEMENT_SAMPLE_PEERS = 128
+/** Looks of a volunteer that starts until what it would like to host is what nobody else would; then it takes that, whatever others do. */
+export const SETTLE_LOOKS = 8
+/** Between two of those, and at most twice this: a manifest may be half a second old. */
+export const SETTLE_MS = 600
 /** A replica weighs the square root of its capacity, up to this: a fast peer adds speed, but the block leaves with it all the same. */
 export const PLACEMENT_MAX_WEIGHT = 4

@@ -31,6 +31,8 @@ export { SwarmWatch } from './watch.js'
 export type { SwarmChange, SwarmSnapshot, SwarmWatchInit, WatchedLookup, WatchedPeer } from './watch.js'
 export { newTraceId, parseTraceId } from './trace-context.js'
 export { formatRanges } from './ranges.js'
+export { samplePeers } from './directory/sample.js'
+export type { PeerSample } from './directory/sample.js'
 export { coverageMap } from './directory/coverage.js'
 export type { CoverageCell } from './directory/coverage.js'
 export { blocksKey, layerKey, modelKey } from './dht/keys.js'
@@ -43,10 +45,11 @@ export type {
   BlockCounters, BlocksConnection, BlockSink, BlockSource, ConnectBlocksInit, ContentFile, FetchFilesOptions, FetchOptions, FetchProgress, FileStoreInit,
   ServeBlocksInit, ServingBlocks, SinkFile
 } from './blocks/interface.js'
-export { BLOCK_CHUNK_BYTES } from './constants.js'
+export { BLOCK_CHUNK_BYTES, PLACEMENT_SAMPLE_PEERS, SETTLE_MS } from './constants.js'
 export { withHolders } from './selection/holders.js'
 export { planLayer } from './selection/plan.js'
 export { planPlacement } from './selection/placement.js'
+export { isSettled } from './selection/settling.js'
 export type {
   BlockHolder, PlacementBlock, PlacementInput, PlacementPlan, PlacementReason, PlacementRest, PlacementState
 } from './selection/placement.js'

@@ -2,6 +2,7 @@ import type { CID } from 'multiformats/cid'
 import * as limits from './constants.js'
 import { Announcer } from './directory/announce.js'
 import { ManifestServer } from './directory/manifest-protocol.js'
+import type { PeerManifest } from './directory/manifest.js'
 import { checkModelId, layerKey, modelKey } from './dht/keys.js'
 import { asSwarmError, SwarmError } from './errors.js'
 import type { OnSwarmEvent } from './events.js'
@@ -19,6 +20,7 @@ export interface ServeExpertsInit {
   experts: number
   /** Layers of the model. */
   layers: number
+  /** Empty: none yet, they come with `setBlocks`. */
   blocks: HostedBlock[]
   compute: ExpertCompute
   /** Told to others in the manifest, e.g. 'moeswarm/0.1.0': at most 64 printable ASCII characters. */
@@ -29,6 +31,9 @@ export interface ServeExpertsInit {
   manifestIntervalMs?: number
   onEvent?: OnSwarmEvent
 }
+
+/** What a peer says that it will host, see PeerManifest. */
+export type WantedBlocks = Pick<PeerManifest, 'intended' | 'fetching'>
 
 export interface ServingPeer {
   /** Since the start. */
@@ -45,6 +50,8 @@ export interface ServingPeer {
    * records stay, and requests still go to `compute`, which refuses them.
    */
   setAvailable: (available: boolean) => void
+  /** Tells other volunteers, with the next manifest, what this peer is about to host. */
+  setWanted: (wanted: WantedBlocks) => void
   /** Finishes the requests in flight, refuses new ones, withdraws the announcement. The host goes on. */
   stop: () => Promise<void>
 }
@@ -56,11 +63,12 @@ export interface ServingPeer {
 export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer> {
   const { host: { libp2p, privateKey, limits: peerLimits, counters: guard, gate }, modelId, hiddenSize, experts, layers, blocks, compute, version } = init
   checkModelId(modelId)
-  checkOwnBlocks(blocks, experts, layers)
+  if (blocks.length > 0) checkOwnBlocks(blocks, experts, layers)
   const wires = init.wires ?? ['fp32', 'fp16', 'int8']
   const onEvent = init.onEvent ?? (() => {})
   let hosted = blocks
   let available = true
+  let wanted: WantedBlocks = { intended: [], fetching: [] }
   const service = new ExpertService({ libp2p, modelId, hiddenSize, experts, layers, blocks, wires, compute, limits: peerLimits, onEvent })
   gate.lastServedMs = peerId => service.lastServedMs(peerId)
   const ttlMs = (init.manifestIntervalMs ?? limits.MANIFEST_INTERVAL_MS) * limits.MANIFEST_MISSES
@@ -70,7 +78,7 @@ export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer
     perSecondPerPeer: peerLimits.manifestsPerSecondPerPeer,
     onRefused: () => { guard.manifestsRefused++ },
     manifest: { modelId, wires, version, ttlMs },
-    current: () => ({ blocks: available ? hosted : [], load: compute.load, capacity: compute.capacity })
+    current: () => ({ blocks: available ? hosted : [], ...wanted, load: compute.load, capacity: compute.capacity })
   })
   const keysOf = (served: HostedBlock[]): CID[] => [modelKey(modelId), ...new HostedExperts(served, experts).layers.map(layer => layerKey(modelId, layer))]
   const announcer = new Announcer({ dht: libp2p.services.dht, keys: keysOf(blocks), onEvent })
@@ -87,6 +95,7 @@ export async function serveExperts (init: ServeExpertsInit): Promise<ServingPeer
       await announcer.setKeys(keysOf(next))
     },
     setAvailable: next => { available = next },
+    setWanted: next => { wanted = next },
     stop: async () => {
       // Out of sight first, so that clients plan without this peer while it finishes what it has.
       await manifest.stop()

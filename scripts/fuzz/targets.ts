@@ -277,7 +277,7 @@ function blocksOf (random: Random, experts: number, layers: number): HostedBlock
 
 function manifestOf (random: Random): PeerManifest {
   return {
-    modelId: hex(random, 32), blocks: random.chance(0.05) ? blocksOf(random, constants.MAX_EXPERTS, constants.MAX_LAYERS) : blocksOf(random, 16, 4), wires: ['fp16'], version: 'fuzz/1',
+    modelId: hex(random, 32), blocks: random.chance(0.05) ? blocksOf(random, constants.MAX_EXPERTS, constants.MAX_LAYERS) : blocksOf(random, 16, 4), intended: blocksOf(random, 16, 4), fetching: blocksOf(random, 16, 4), wires: ['fp16'], version: 'fuzz/1',
     capacity: random.below(64), load: random.below(64), sequence: random.below(2 ** 31), issuedAtMs: 1_800_000_000_000, ttlMs: 10_000
   }
 }

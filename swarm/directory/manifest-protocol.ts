@@ -18,9 +18,9 @@ export interface ManifestServerInit {
   /** Called for each of those. */
   onRefused: () => void
   /** What of the manifest does not change. */
-  manifest: Omit<PeerManifest, 'blocks' | 'load' | 'capacity' | 'sequence' | 'issuedAtMs'>
+  manifest: Omit<PeerManifest, 'blocks' | 'intended' | 'fetching' | 'load' | 'capacity' | 'sequence' | 'issuedAtMs'>
   /** Asked whenever a manifest is signed. */
-  current: () => Pick<PeerManifest, 'blocks' | 'load' | 'capacity'>
+  current: () => Pick<PeerManifest, 'blocks' | 'intended' | 'fetching' | 'load' | 'capacity'>
 }
 
 /** Answers the manifest protocol. Signs at most once per MANIFEST_RESEAL_MS, however often it is asked. */

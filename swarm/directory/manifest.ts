@@ -12,6 +12,10 @@ export interface PeerManifest {
   /** 64 hex digits. */
   modelId: string
   blocks: HostedBlock[]
+  /** What it would like to host: of several that would, one has precedence (selection/placement.ts), and the others look further. */
+  intended: HostedBlock[]
+  /** What it is obtaining, and will host. */
+  fetching: HostedBlock[]
   wires: WireDtype[]
   /** Of the peer's software. */
   version: string
@@ -38,6 +42,8 @@ export async function sealManifest (manifest: PeerManifest, privateKey: PrivateK
   const payload = PbPeerManifest.encode({
     modelId: Buffer.from(manifest.modelId, 'hex'),
     blocks: manifest.blocks,
+    intended: manifest.intended,
+    fetching: manifest.fetching,
     wires: manifest.wires.reduce((bits, wire) => bits | (1 << WIRES.indexOf(wire)), 0),
     version: manifest.version,
     capacity: manifest.capacity,
@@ -85,17 +91,19 @@ export async function openManifest (sealed: Uint8Array, { signer, minSequence, n
 export function decodeManifest (payload: Uint8Array): PeerManifest {
   let manifest: PbPeerManifest
   try {
-    manifest = PbPeerManifest.decode(payload, { limits: { blocks: limits.MANIFEST_MAX_BLOCKS } })
+    manifest = PbPeerManifest.decode(payload, { limits: { blocks: limits.MANIFEST_MAX_BLOCKS, intended: limits.MANIFEST_MAX_BLOCKS, fetching: limits.MANIFEST_MAX_BLOCKS } })
   } catch (error) {
     throw malformed('it is no protobuf of ours', error)
   }
   if (manifest.modelId.byteLength !== limits.MODEL_ID_BYTES) throw malformed('its model id has another length')
   if (manifest.version.length > limits.MANIFEST_MAX_VERSION_LENGTH || !/^[\x20-\x7e]*$/.test(manifest.version)) throw malformed('its version is not a short text')
   if (manifest.ttlMs < 1 || manifest.ttlMs > limits.MANIFEST_MAX_TTL_MS) throw malformed('its time to live is out of range')
-  checkBlocks(manifest.blocks, limits.MAX_EXPERTS, limits.MAX_LAYERS)
+  for (const blocks of [manifest.blocks, manifest.intended, manifest.fetching]) checkBlocks(blocks, limits.MAX_EXPERTS, limits.MAX_LAYERS)
   return {
     modelId: Buffer.from(manifest.modelId).toString('hex'),
     blocks: manifest.blocks,
+    intended: manifest.intended,
+    fetching: manifest.fetching,
     wires: WIRES.filter((_, bit) => (manifest.wires & (1 << bit)) !== 0),
     version: manifest.version,
     capacity: manifest.capacity,

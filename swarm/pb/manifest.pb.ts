@@ -14,6 +14,8 @@ export interface PeerManifest {
   sequence: bigint
   issuedAtMs: bigint
   ttlMs: number
+  intended: ManifestBlock[]
+  fetching: ManifestBlock[]
 }
 
 export namespace PeerManifest {
@@ -73,6 +75,20 @@ export namespace PeerManifest {
           w.uint32(obj.ttlMs)
         }
 
+        if (obj.intended != null && obj.intended.length > 0) {
+          for (const value of obj.intended) {
+            w.uint32(82)
+            ManifestBlock.codec().encode(value, w)
+          }
+        }
+
+        if (obj.fetching != null && obj.fetching.length > 0) {
+          for (const value of obj.fetching) {
+            w.uint32(90)
+            ManifestBlock.codec().encode(value, w)
+          }
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -86,7 +102,9 @@ export namespace PeerManifest {
           load: 0,
           sequence: 0n,
           issuedAtMs: 0n,
-          ttlMs: 0
+          ttlMs: 0,
+          intended: [],
+          fetching: []
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -137,6 +155,26 @@ export namespace PeerManifest {
               obj.ttlMs = reader.uint32()
               break
             }
+            case 10: {
+              if (opts.limits?.intended != null && obj.intended.length === opts.limits.intended) {
+                throw new MaxLengthError('Decode error - repeated field "intended" had too many elements')
+              }
+
+              obj.intended.push(ManifestBlock.codec().decode(reader, reader.uint32(), {
+                limits: opts.limits?.intended$
+              }))
+              break
+            }
+            case 11: {
+              if (opts.limits?.fetching != null && obj.fetching.length === opts.limits.fetching) {
+                throw new MaxLengthError('Decode error - repeated field "fetching" had too many elements')
+              }
+
+              obj.fetching.push(ManifestBlock.codec().decode(reader, reader.uint32(), {
+                limits: opts.limits?.fetching$
+              }))
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -147,7 +185,9 @@ export namespace PeerManifest {
         return obj
       }, function * (reader, length, prefix, opts = {}) {
         const obj = {
-          blocks: 0
+          blocks: 0,
+          intended: 0,
+          fetching: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -230,6 +270,42 @@ export namespace PeerManifest {
               }
               break
             }
+            case 10: {
+              if (opts.limits?.intended != null && obj.intended === opts.limits.intended) {
+                throw new MaxLengthError('Streaming decode error - repeated field "intended" had too many elements')
+              }
+
+              for (const evt of ManifestBlock.codec().stream(reader, reader.uint32(), `${prefix}.intended[]`, {
+                limits: opts.limits?.intended$
+              })) {
+                yield {
+                  ...evt,
+                  index: obj.intended
+                }
+              }
+
+              obj.intended++
+
+              break
+            }
+            case 11: {
+              if (opts.limits?.fetching != null && obj.fetching === opts.limits.fetching) {
+                throw new MaxLengthError('Streaming decode error - repeated field "fetching" had too many elements')
+              }
+
+              for (const evt of ManifestBlock.codec().stream(reader, reader.uint32(), `${prefix}.fetching[]`, {
+                limits: opts.limits?.fetching$
+              })) {
+                yield {
+                  ...evt,
+                  index: obj.fetching
+                }
+              }
+
+              obj.fetching++
+
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -300,6 +376,42 @@ export namespace PeerManifest {
     value: number
   }
 
+  export interface PeerManifestIntendedLayerFieldEvent {
+    field: '$.intended[].layer'
+    value: number
+    index: number
+  }
+
+  export interface PeerManifestIntendedFirstExpertFieldEvent {
+    field: '$.intended[].firstExpert'
+    value: number
+    index: number
+  }
+
+  export interface PeerManifestIntendedExpertsFieldEvent {
+    field: '$.intended[].experts'
+    value: number
+    index: number
+  }
+
+  export interface PeerManifestFetchingLayerFieldEvent {
+    field: '$.fetching[].layer'
+    value: number
+    index: number
+  }
+
+  export interface PeerManifestFetchingFirstExpertFieldEvent {
+    field: '$.fetching[].firstExpert'
+    value: number
+    index: number
+  }
+
+  export interface PeerManifestFetchingExpertsFieldEvent {
+    field: '$.fetching[].experts'
+    value: number
+    index: number
+  }
+
   export function encode (obj: Partial<PeerManifest>): Uint8Array<ArrayBuffer> {
     return encodeMessage(obj, PeerManifest.codec())
   }
@@ -308,7 +420,7 @@ export namespace PeerManifest {
     return decodeMessage(buf, PeerManifest.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<PeerManifest>): Generator<PeerManifestModelIdFieldEvent | PeerManifestBlocksLayerFieldEvent | PeerManifestBlocksFirstExpertFieldEvent | PeerManifestBlocksExpertsFieldEvent | PeerManifestWiresFieldEvent | PeerManifestVersionFieldEvent | PeerManifestCapacityFieldEvent | PeerManifestLoadFieldEvent | PeerManifestSequenceFieldEvent | PeerManifestIssuedAtMsFieldEvent | PeerManifestTtlMsFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<PeerManifest>): Generator<PeerManifestModelIdFieldEvent | PeerManifestBlocksLayerFieldEvent | PeerManifestBlocksFirstExpertFieldEvent | PeerManifestBlocksExpertsFieldEvent | PeerManifestWiresFieldEvent | PeerManifestVersionFieldEvent | PeerManifestCapacityFieldEvent | PeerManifestLoadFieldEvent | PeerManifestSequenceFieldEvent | PeerManifestIssuedAtMsFieldEvent | PeerManifestTtlMsFieldEvent | PeerManifestIntendedLayerFieldEvent | PeerManifestIntendedFirstExpertFieldEvent | PeerManifestIntendedExpertsFieldEvent | PeerManifestFetchingLayerFieldEvent | PeerManifestFetchingFirstExpertFieldEvent | PeerManifestFetchingExpertsFieldEvent> {
     return streamMessage(buf, PeerManifest.codec(), opts)
   }
 }

@@ -8,6 +8,11 @@ export function isFirst (peerId: string, others: Iterable<string>, about: string
   return true
 }
 
+/** In [0, 1): where the hash over peer and matter puts this peer. */
+export function placeOf (peerId: string, about: string): number {
+  return hash(peerId + about) / 2 ** 32
+}
+
 /** FNV-1a with a last mixing: the same on all machines, and its order is unrelated for texts that differ a little. */
 function hash (text: string): number {
   let value = 0x811c9dc5

@@ -1,12 +1,17 @@
 import * as limits from '../constants.js'
 import type { HostedBlock } from '../interface.js'
-import { isFirst } from './order.js'
+import { isFirst, placeOf } from './order.js'
 
 /** A live peer, other than this one, that holds a block. */
 export interface BlockHolder {
   peerId: string
   /** Compute workers, as its manifest says. */
   capacity: number
+  /**
+   * Absent: it serves the block. 'fetching': it will. 'intended': it would like to, and gives way to whom the hash over peer and layer puts first, as
+   * long as something else is covered less.
+   */
+  stage?: 'intended' | 'fetching'
 }
 
 /** A block of the model, with its size and who else has it. */
@@ -29,6 +34,10 @@ export interface PlacementInput {
   blocks: readonly PlacementBlock[]
   /** What this peer holds, being fetched included. */
   own: readonly HostedBlock[]
+  /** What this peer has said that it would like to host: preferred to what is covered as little. */
+  intended?: readonly HostedBlock[]
+  /** Whether `blocks` have all holders; of a sample of a large swarm, differences that may be chance move nothing. @default true */
+  whole?: boolean
   /** Of the epoch: peers take turns by it. */
   nowMs: number
   /** Absent: the first plan of this peer. */
@@ -79,9 +88,12 @@ export interface PlacementPlan {
 /** A block as the plan goes: what is taken and dropped changes it. */
 interface Cell {
   readonly block: PlacementBlock
-  /** Of the other peers that hold it. */
+  /** Of the other peers that hold it or will; of those that would like to, only the ones that this peer gives way to. */
   weight: number
+  /** Of those that hold it. */
+  readonly servedWeight: number
   own: boolean
+  readonly intended: boolean
   /** In [0, 1): decides between equals. */
   readonly tie: number
 }
@@ -91,14 +103,13 @@ interface Planning {
   readonly cells: Cell[]
   readonly plan: PlacementPlan
   freeBytes: number
-  /** [layers] in [0, 1): in which order layers are begun. */
-  readonly layerTies: Map<number, number>
   /** Ids of all others that hold anything. */
   readonly others: ReadonlySet<string>
 }
 
 /**
- * Which blocks a volunteer should host. What fits is taken at once, the least covered first. Once the budget is full, blocks are exchanged with
+ * Which blocks a volunteer should host. What fits is taken at once, the least covered first; of several that would like to take the same, a hash says
+ * who gives way (`stage`), so that those that start together and tell each other what they intend need a few looks until nobody has what another has. Once the budget is full, blocks are exchanged with
  * damping: only for a block that is covered worse by PLACEMENT_MIN_RATIO, even when the other one has been given up; a few at a time; after a hold
  * with jitter; and in turns: at a time, one peer of all may move to a block, and a hash gives all the same idea of which. An exchange never takes the
  * last replica: another hash says which holder keeps the block. The budget is above all: when it shrinks, even the last replica goes. Pure: the clock and `random` are arguments.
@@ -118,23 +129,25 @@ export function planPlacement (input: PlacementInput): PlacementPlan {
 
 function begin (input: PlacementInput): Planning {
   const own = new Set(input.own.map(keyOf))
-  const layerTies = new Map<number, number>()
+  const intended = new Set(input.intended?.map(keyOf))
   const cells = input.blocks.map(block => {
-    if (!layerTies.has(block.layer)) layerTies.set(block.layer, input.random())
-    const weight = block.holders.reduce((sum, { capacity }) => sum + weightOf(capacity), 0)
-    return { block, weight, own: own.has(keyOf(block)), tie: input.random() }
+    const mine = own.has(keyOf(block))
+    const weigh = (holders: BlockHolder[]): number => holders.reduce((sum, { capacity }) => sum + weightOf(capacity), 0)
+    const servedWeight = weigh(block.holders.filter(({ stage }) => stage === undefined))
+    const weight = weigh(block.holders.filter(({ peerId, stage }) => stage !== 'intended' || !isFirst(input.peerId, [peerId], `${block.layer}`)))
+    return { block, weight, servedWeight, own: mine, intended: intended.has(keyOf(block)), tie: input.random() }
   })
   const heldBytes = cells.reduce((sum, { own, block }) => sum + (own ? block.bytes : 0), 0)
-  const others = new Set(input.blocks.flatMap(({ holders }) => holders.map(({ peerId }) => peerId)))
+  const others = new Set(input.blocks.flatMap(({ holders }) => holders.filter(serves).map(({ peerId }) => peerId)))
   const state = input.state ?? { holdUntilMs: input.nowMs }
   return {
-    input, cells, layerTies, others, freeBytes: input.budgetBytes - heldBytes, plan: { take: [], drop: [], reasons: [], state }
+    input, cells, others, freeBytes: input.budgetBytes - heldBytes, plan: { take: [], drop: [], reasons: [], state }
   }
 }
 
 /** Drops the best covered until the budget suffices. */
 function shrink (planning: Planning): void {
-  const held = planning.cells.filter(({ own }) => own).sort((a, b) => b.weight - a.weight || a.tie - b.tie)
+  const held = planning.cells.filter(({ own }) => own).sort((a, b) => b.servedWeight - a.servedWeight || a.tie - b.tie)
   for (const cell of held) {
     if (planning.freeBytes >= 0) return
     drop(planning, cell, 'over-budget')
@@ -165,13 +178,16 @@ function leastCovered (planning: Planning, open: Cell[]): Cell | undefined {
   const edges = new Set(planning.cells.filter(({ own }) => own).flatMap(({ block }) => [
     edgeOf(block.layer, block.firstExpert), edgeOf(block.layer, block.firstExpert + block.experts)
   ]))
-  const rank = ({ block }: Cell): number => {
+  // Who has precedence in a layer also begins with it, so that few give way.
+  const order = ({ block }: Cell): number => placeOf(planning.input.peerId, `${block.layer}`)
+  const rank = ({ block, intended }: Cell): number => {
+    if (intended) return -1
     if (edges.has(edgeOf(block.layer, block.firstExpert)) || edges.has(edgeOf(block.layer, block.firstExpert + block.experts))) return 0
     return owned.has(block.layer) ? 1 : 2
   }
   return least.sort((a, b) => rank(a) - rank(b) ||
     (layerBytes.get(b.block.layer) ?? 0) - (layerBytes.get(a.block.layer) ?? 0) ||
-    (planning.layerTies.get(a.block.layer) ?? 0) - (planning.layerTies.get(b.block.layer) ?? 0) ||
+    order(b) - order(a) ||
     a.block.firstExpert - b.block.firstExpert)[0]
 }
 
@@ -204,13 +220,13 @@ function bestPair (planning: Planning): { pair?: Pair, worthwhile: boolean } {
   const given = new Set(plan.drop.map(keyOf))
   const givable = cells
     .filter(({ own, block }) => own && !taken.has(keyOf(block)) && !keeps(input.peerId, block))
-    .sort((a, b) => b.weight - a.weight || a.tie - b.tie)
+    .sort((a, b) => b.servedWeight - a.servedWeight || a.tie - b.tie)
   const wanted = cells.filter(({ own, block }) => !own && !given.has(keyOf(block))).sort((a, b) => a.weight - b.weight || a.tie - b.tie)
   let any = false
   for (const to of wanted) {
     // All that follow are covered at least as well.
-    if (givable.length === 0 || !isWorthwhile(to, givable[0])) break
-    const room = givable.filter(from => from.block.bytes + freeBytes >= to.block.bytes && isWorthwhile(to, from))
+    if (givable.length === 0 || !isWorthwhile(input, to, givable[0])) break
+    const room = givable.filter(from => from.block.bytes + freeBytes >= to.block.bytes && isWorthwhile(input, to, from))
     any ||= room.length > 0
     const hole = to.weight === 0
     if (room.length > 0 && (hole || !held) && isTurn(input, others, to)) return { pair: { from: room[0], to }, worthwhile: true }
@@ -223,7 +239,7 @@ function isTurn ({ peerId, nowMs, turnMs, holeTurnMs }: PlacementInput, others: 
   const lengthMs = weight === 0 ? holeTurnMs ?? limits.PLACEMENT_HOLE_TURN_MS : turnMs ?? limits.PLACEMENT_TURN_MS
   const turn = Math.floor(nowMs / lengthMs)
   if (nowMs - turn * lengthMs >= lengthMs / 2) return false
-  const holders = new Set(block.holders.map(holder => holder.peerId))
+  const holders = new Set(block.holders.filter(serves).map(holder => holder.peerId))
   return isFirst(peerId, [...others].filter(other => !holders.has(other)), `${keyOf(block)}/${turn}`)
 }
 
@@ -232,13 +248,19 @@ function holding ({ nowMs, random, holdMs = limits.PLACEMENT_HOLD_MS }: Placemen
 }
 
 /** Of two blocks, the worse covered one gains, and the one given up stays the better covered; a hole is worth all but another hole. */
-function isWorthwhile (to: Cell, from: Cell): boolean {
-  return to.weight === 0 ? from.weight > 0 : from.weight >= to.weight * limits.PLACEMENT_MIN_RATIO
+function isWorthwhile ({ whole = true }: PlacementInput, to: Cell, from: Cell): boolean {
+  if (to.weight === 0) return from.servedWeight > 0
+  // Of a sample, three times what chance makes of it.
+  return from.servedWeight >= to.weight * limits.PLACEMENT_MIN_RATIO && (whole || from.servedWeight - to.weight >= 3 * Math.sqrt(from.servedWeight + to.weight))
+}
+
+function serves ({ stage }: BlockHolder): boolean {
+  return stage === undefined
 }
 
 /** Whether this peer, of all holders, is the one that does not give the block up: so two that see the same never give up the last two replicas. */
 function keeps (peerId: string, block: PlacementBlock): boolean {
-  return isFirst(peerId, block.holders.map(holder => holder.peerId), keyOf(block))
+  return isFirst(peerId, block.holders.filter(serves).map(holder => holder.peerId), keyOf(block))
 }
 
 function take (planning: Planning, cell: Cell, reason: PlacementReason): void {
@@ -275,7 +297,7 @@ function plainBlock ({ layer, firstExpert, experts }: HostedBlock): HostedBlock 
   return { layer, firstExpert, experts }
 }
 
-function keyOf ({ layer, firstExpert, experts }: HostedBlock): string {
+export function keyOf ({ layer, firstExpert, experts }: HostedBlock): string {
   return `${layer}:${firstExpert}:${experts}`
 }
 

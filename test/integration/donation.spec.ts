@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fetchBundle, SwarmClient, SwarmPeer } from '../../node/index.js'
+import { type DonateInit, fetchBundle, SwarmClient, SwarmPeer } from '../../node/index.js'
 import { PROCESS_GROWTH_BYTES } from '../../node/donation.js'
 import { expertHostBytes, hostBaseBytes } from '../../node/host/expert-host.js'
 import { Bundle } from '../../model-tools/index.js'
@@ -29,19 +29,27 @@ describe('volunteers that donate', function () {
   after(async () => { await rm(scratch, { recursive: true }) })
 
   /** A volunteer without any weights that donates room for a share of the model. */
-  async function volunteer (name: string, share: number, source?: string): Promise<SwarmPeer> {
+  async function volunteer (name: string, share: number, more: Partial<DonateInit> = {}): Promise<SwarmPeer> {
     const peer = await SwarmPeer.start({
       model: model.id, threads: 1, bootstrap: [peers[0].addresses[0]], donate: {
-        bytes: expertHostBytes(model, model.blocks) * share, residentBytes: () => RESIDENT_BYTES, dir: join(scratch, name), source
+        bytes: expertHostBytes(model, model.blocks) * share, residentBytes: () => RESIDENT_BYTES, dir: join(scratch, name), ...more
       }
     })
     peers.push(peer)
     return peer
   }
 
+  it('that start at the same moment cover the model as soon as they serve, even where together they have room for it just once', async () => {
+    peers.push(await SwarmPeer.start({ model: model.dir, threads: 1 }))
+    // Nobody ever looks again: what they agreed on before they fetched anything is what counts.
+    const volunteers = await Promise.all(['x', 'y', 'z'].map(async name => await volunteer(name, 0.34, { reviewIntervalMs: 3_600_000 })))
+    const held = volunteers.flatMap(peer => peer.blocks.map(block => block.file))
+    assert.deepEqual(held.sort(), model.blocks.map(block => block.file).sort())
+  })
+
   it('cover the model with nothing but one seeder, and go on without it', async () => {
     peers.push(await SwarmPeer.start({ model: model.dir, threads: 1 }))
-    const volunteers = [await volunteer('a', 0.5), await volunteer('b', 0.5), await volunteer('c', 0.5)]
+    const volunteers = await Promise.all(['a', 'b', 'c'].map(async name => await volunteer(name, 0.5)))
     const covered = new Set(volunteers.flatMap(peer => peer.blocks.map(block => block.file)))
     assert.deepEqual([...covered].sort(), model.blocks.map(block => block.file).sort())
     for (const peer of volunteers) assert.ok(expertHostBytes(model, peer.blocks) <= expertHostBytes(model, model.blocks) / 2)
@@ -68,7 +76,7 @@ describe('volunteers that donate', function () {
   it('take what no peer has from the checkpoint, and only that', async () => {
     peers.push(await SwarmPeer.start({ model: model.dir, layers: '0-2', threads: 1 }))
     const only = join(scratch, 'from-source')
-    const peer = await volunteer('from-source', 0.25, DEMO_CHECKPOINT)
+    const peer = await volunteer('from-source', 0.25, { source: DEMO_CHECKPOINT })
     assert.ok(peer.blocks.every(block => block.layer > 2), 'holes come first')
     const files = (await readdir(join(only, 'experts'), { recursive: true })).filter(file => file.endsWith('.bin'))
     assert.equal(files.length, peer.blocks.length)

@@ -22,7 +22,6 @@ describe('serving experts', () => {
   })
 
   for (const { id, blocks } of [
-    { id: 'no block', blocks: [] },
     { id: 'a layer outside of the model', blocks: [{ layer: LAYERS, firstExpert: 0, experts: 8 }] },
     { id: 'experts outside of the model', blocks: [{ layer: 0, firstExpert: 4, experts: 5 }] }
   ]) {

@@ -71,7 +71,7 @@ describe('peer directory', () => {
 
   describe('a hostile peer', () => {
     const manifest = (sequence = Date.now()): PeerManifest => ({
-      modelId: MODEL.modelId, blocks: slice(0, 8), wires: ['fp32'], version: 'evil/1', capacity: 1, load: 0, sequence, issuedAtMs: Date.now(), ttlMs: 10_000
+      modelId: MODEL.modelId, blocks: slice(0, 8), intended: [], fetching: [], wires: ['fp32'], version: 'evil/1', capacity: 1, load: 0, sequence, issuedAtMs: Date.now(), ttlMs: 10_000
     })
     /** Answers the manifest protocol with these bytes, and says on the DHT that it serves the model. */
     const pretend = async (answer: (host: SwarmHost) => Promise<Uint8Array>): Promise<SwarmHost> => {

@@ -14,6 +14,8 @@ const NOW = 1_800_000_000_000
 const MANIFEST: PeerManifest = {
   modelId: '0f'.repeat(32),
   blocks: [{ layer: 0, firstExpert: 0, experts: 16 }, { layer: 29, firstExpert: 112, experts: 16 }],
+  intended: [{ layer: 7, firstExpert: 0, experts: 16 }],
+  fetching: [{ layer: 8, firstExpert: 16, experts: 16 }],
   wires: ['fp32', 'int8'],
   version: 'moeswarm/0.1.0',
   capacity: 4,
