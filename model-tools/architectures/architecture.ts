@@ -81,8 +81,10 @@ export interface GgufFacts {
 export interface GgufForm {
   /** `general.architecture` of its files, and the prefix of its keys. */
   readonly architecture: string
-  /** GGUF name -> checkpoint name without prefix. The values are those of the checkpoint, in the same order. */
+  /** GGUF name -> checkpoint name without prefix. The values are those of the checkpoint, in the same order, but for `normsWhole`. */
   readonly tensors: Readonly<Record<string, string>>
+  /** Its norms hold what the architecture adds to their weights already. @default false */
+  readonly normsWhole?: boolean
   /** Checkpoint tensors that some files hold in parts. Both have the same outermost dimension, along which the parts' rows are joined. */
   readonly joined: Readonly<Record<string, readonly string[]>>
   /** Tensors that no checkpoint has because they follow from the configuration. */

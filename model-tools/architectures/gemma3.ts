@@ -1,6 +1,7 @@
 import type { Architecture } from './architecture.js'
 import { GEMMA_IGNORED } from './gemma-config.js'
 import { parseGemma3Config } from './gemma3-config.js'
+import { gemma3Gguf } from './gemma3-gguf.js'
 import { gemma3Layer } from './gemma3-layer.js'
 import { attentionSources, clientPlans, matrix, vector } from './tensors.js'
 
@@ -27,5 +28,6 @@ export const gemma3: Architecture = {
     }
   },
   isIgnored: name => GEMMA_IGNORED.test(name),
-  layer: gemma3Layer
+  layer: gemma3Layer,
+  gguf: gemma3Gguf
 }

@@ -56,7 +56,7 @@ export function planConversion (source: TensorReader, architecture: Architecture
   for (const { name, file, format, shape, sources, offset } of clientTensors(config, quant, drafter)) {
     const plan = files.get(file) ?? { file, bytes: 0, parts: [] }
     const { entry, end } = placeTensor(file, format, shape, align(plan.bytes))
-    plan.parts.push({ entry, sources: sources.map(tensor => wholeTensor((name.startsWith('drafter.') ? DRAFTER_PREFIX : prefix) + tensor.name, tensor.shape)), offset })
+    plan.parts.push({ entry, sources: sources.map(tensor => wholeTensor((name.startsWith('drafter.') ? DRAFTER_PREFIX : prefix) + tensor.name, tensor.shape)), offset: source.normsWhole === true ? 0 : offset })
     plan.bytes = end
     files.set(file, plan)
     tensors[name] = entry

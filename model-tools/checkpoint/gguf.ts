@@ -79,6 +79,7 @@ class GgufSource implements CheckpointSource {
   readonly pinned?: string
   readonly tensors: ReadonlyMap<string, CheckpointTensor>
   readonly fingerprint: string
+  readonly normsWhole: boolean
   /** By the files' own names. */
   readonly #filed: Map<string, FiledTensor>
   readonly #placed: Map<string, Placed>
@@ -88,6 +89,7 @@ class GgufSource implements CheckpointSource {
     this.location = folder.path(name)
     this.pinned = folder.pinned == null ? undefined : `${folder.pinned}:${name}`
     this.#architecture = architectureOfGguf(this.#header.metadata.get('general.architecture'), this.location)
+    this.normsWhole = this.#architecture.gguf.normsWhole === true
     this.#filed = fileTensors(this.location, parts)
     this.#placed = placeTensors(this.location, this.#architecture, this.#filed)
     this.tensors = new Map([...this.#placed].map(([name, { dtype, shape, bytes }]) => [name, { name, dtype, shape, bytes }]))

@@ -10,6 +10,7 @@ export function joinDrafter (source: CheckpointSource, drafter: TensorReader & P
     location: source.location,
     fingerprint: `${source.fingerprint}+${drafter.fingerprint}`,
     pinned: source.pinned,
+    normsWhole: source.normsWhole,
     tensors: new Map([...source.tensors, ...[...drafter.tensors.values()].map(own)]),
     read: async (name, offset, length) => {
       const [from, its]: [TensorReader, string] = name.startsWith(DRAFTER_PREFIX) ? [drafter, name.slice(DRAFTER_PREFIX.length)] : [source, name]

@@ -18,6 +18,8 @@ export interface TensorReader {
   /** Where it is, for error messages. */
   readonly location: string
   readonly tensors: ReadonlyMap<string, CheckpointTensor>
+  /** Norms hold what the architecture adds to their weights already. @default false */
+  readonly normsWhole?: boolean
   /**
    * Bytes [offset, offset + length) of a tensor. Reads this range only.
    * Rejects with ModelError 'malformed' when the file has become shorter than its header says.

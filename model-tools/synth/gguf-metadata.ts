@@ -48,6 +48,31 @@ export function gemma4Metadata (config: ModelConfig, name: string): GgufMetadata
   }
 }
 
+/** Everything that llama.cpp's `gemma3` reads of a model but its vocabulary (src/models/gemma3.cpp, class Gemma3Model of its converter). */
+export function gemma3Metadata (config: ModelConfig, name: string): GgufMetadata {
+  const { sliding, full } = config.attention
+  return {
+    'general.architecture': { type: 'string', value: 'gemma3' },
+    'general.type': { type: 'string', value: 'model' },
+    'general.name': { type: 'string', value: name },
+    'general.file_type': { type: 'u32', value: FILE_TYPE_Q4_0 },
+    'general.quantization_version': { type: 'u32', value: 2 },
+    'gemma3.block_count': { type: 'u32', value: config.layerTypes.length },
+    'gemma3.context_length': { type: 'u32', value: config.maxPositions },
+    'gemma3.embedding_length': { type: 'u32', value: config.hiddenSize },
+    'gemma3.feed_forward_length': { type: 'u32', value: config.expertIntermediateSize },
+    'gemma3.attention.head_count': { type: 'u32', value: full.heads },
+    'gemma3.attention.head_count_kv': { type: 'u32', value: full.kvHeads },
+    'gemma3.attention.key_length': { type: 'u32', value: full.headDim },
+    'gemma3.attention.value_length': { type: 'u32', value: full.headDim },
+    'gemma3.attention.sliding_window': { type: 'u32', value: config.slidingWindow },
+    'gemma3.attention.layer_norm_rms_epsilon': { type: 'f32', value: config.rmsNormEps },
+    'gemma3.rope.freq_base': { type: 'f32', value: full.ropeTheta },
+    'gemma3.rope.freq_base_swa': { type: 'f32', value: sliding.ropeTheta },
+    ...full.ropeDivisor === undefined ? {} : { 'gemma3.rope.scaling.type': { type: 'string', value: 'linear' }, 'gemma3.rope.scaling.factor': { type: 'f32', value: full.ropeDivisor } }
+  }
+}
+
 /** The tensor by which a file says how much of a full layer's head is turned. */
 export function ropeFrequencies ({ attention: { full } }: ModelConfig): StreamedTensor {
   const pairs = full.headDim / 2
@@ -71,18 +96,18 @@ export interface Vocabulary {
 const NO_SCORE = -1000
 
 /** Throws RangeError where a token that every Gemma vocabulary has is missing. */
-export function vocabularyMetadata ({ tokens, types, merges, endOfTurn, chatTemplate }: Vocabulary): GgufMetadata {
+export function vocabularyMetadata ({ tokens, types, merges, endOfTurn, chatTemplate }: Vocabulary, kind: 'gemma4' | 'llama' = 'gemma4'): GgufMetadata {
   const id = (text: string): { type: 'u32', value: number } => {
     const value = tokens.indexOf(text)
     if (value < 0) throw new RangeError(`The vocabulary lacks ${text}`)
     return { type: 'u32', value }
   }
   return {
-    'tokenizer.ggml.model': { type: 'string', value: 'gemma4' },
+    'tokenizer.ggml.model': { type: 'string', value: kind },
     'tokenizer.ggml.tokens': { type: 'string[]', value: tokens },
-    'tokenizer.ggml.scores': { type: 'f32[]', value: tokens.map(() => NO_SCORE) },
+    'tokenizer.ggml.scores': { type: 'f32[]', value: kind === 'llama' ? scoresOf(tokens, merges) : tokens.map(() => NO_SCORE) },
     'tokenizer.ggml.token_type': { type: 'i32[]', value: types },
-    'tokenizer.ggml.merges': { type: 'string[]', value: merges },
+    ...kind === 'llama' ? {} : { 'tokenizer.ggml.merges': { type: 'string[]', value: merges } },
     'tokenizer.ggml.bos_token_id': id('<bos>'),
     'tokenizer.ggml.eos_token_id': id('<eos>'),
     'tokenizer.ggml.unknown_token_id': id('<unk>'),
@@ -93,4 +118,10 @@ export function vocabularyMetadata ({ tokens, types, merges, endOfTurn, chatTemp
     'tokenizer.ggml.add_space_prefix': { type: 'bool', value: false },
     'tokenizer.chat_template': { type: 'string', value: chatTemplate }
   }
+}
+
+/** SentencePiece's: the earlier a token is merged, the better its score. */
+function scoresOf (tokens: readonly string[], merges: readonly string[]): number[] {
+  const rank = new Map(merges.map((merge, at) => [merge.replace(' ', ''), at]))
+  return tokens.map(token => -(rank.get(token) ?? 0))
 }

@@ -33,7 +33,10 @@ export class SyntheticSource extends SyntheticTensors implements CheckpointSourc
   readonly #config: Record<string, unknown>
   readonly #generation: Record<string, unknown>
 
-  constructor ({ shape: name, layers, seed = 0 }: SyntheticModel, dtypeFor: DtypeChoice, signal?: AbortSignal) {
+  readonly normsWhole: boolean
+
+  /** @param form - `normsWhole` as a TensorReader has it */
+  constructor ({ shape: name, layers, seed = 0 }: SyntheticModel, dtypeFor: DtypeChoice, signal?: AbortSignal, { normsWhole = false } = {}) {
     const shape = shapeOf(name)
     const count = layers ?? shape.layers
     const raw = shape.config(count)
@@ -42,8 +45,9 @@ export class SyntheticSource extends SyntheticTensors implements CheckpointSourc
     // The release's text tensors have the first of the prefixes that there are.
     const [prefix] = architecture.prefixes
     super(`the synthetic ${name} with ${count} layers`, `synthetic:${name}:${count}:${seed}`, sourceTensors(architecture, config).map(tensor => (
-      { name: prefix + tensor.name, shape: tensor.shape, dtype: dtypeFor(tensor), distribution: distributionOf(tensor, config) }
+      { name: prefix + tensor.name, shape: tensor.shape, dtype: dtypeFor(tensor), distribution: distributionOf(normsWhole ? { ...tensor, offset: 0 } : tensor, config) }
     )), signal)
+    this.normsWhole = normsWhole
     this.#config = raw
     this.#generation = shape.generation
     this.#dialect = shape.dialect

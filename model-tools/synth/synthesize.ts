@@ -1,6 +1,7 @@
 import { mkdir, readdir, rm, rmdir, statfs } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { SourceTensor } from '../architectures/architecture.js'
+import { ggufQueryScalar } from '../architectures/gemma3-gguf.js'
 import { writeAtomically } from '../bundle/atomic-file.js'
 import type { FileDigest } from '../bundle/file-hash.js'
 import { canonicalJson } from '../bundle/canonical-json.js'
@@ -8,12 +9,12 @@ import { DEFAULT_BLOCK_EXPERTS } from '../bundle/conversion.js'
 import { defaultQuant, planConversion } from '../bundle/conversion-plan.js'
 import { isDiskFull } from '../bundle/disk-space.js'
 import { joinDrafter } from '../checkpoint/joined.js'
-import type { BundleManifest, WeightFormat } from '../bundle/manifest.js'
+import type { BundleManifest, ModelConfig, WeightFormat } from '../bundle/manifest.js'
 import { MANIFEST_FILE } from '../bundle/reader.js'
 import { writeWeights } from '../bundle/weights.js'
 import { ModelError } from '../errors.js'
 import { formatBytes } from '../format-bytes.js'
-import { gemma4Metadata, ropeFrequencies, vocabularyMetadata } from './gguf-metadata.js'
+import { gemma3Metadata, gemma4Metadata, ropeFrequencies, vocabularyMetadata } from './gguf-metadata.js'
 import { ggufBytes, writeGguf } from './gguf-writer.js'
 import { safetensorsBytes, writeSafetensors } from './safetensors-writer.js'
 import { shapeOf } from './shapes.js'
@@ -153,9 +154,9 @@ function planSafetensors (options: SynthesisOptions): Work {
 
 /** As llama.cpp quantises to Q4_0: the embedding, which is the head, to Q6_K; vectors and the router stay as they are. */
 function planGguf (options: SynthesisOptions): Work {
-  const source = new SyntheticSource(options, dtypesOf({ matrices: 'Q4_0', embedding: ggufEmbedding(options) }))
+  const source = new SyntheticSource(options, dtypesOf({ matrices: 'Q4_0', embedding: ggufEmbedding(options) }), undefined, { normsWhole: true })
   const { gguf, prefixes } = source.architecture
-  if (gguf == null) throw new ModelError('unsupported', `There is no GGUF form of ${options.shape} here; write it as safetensors or as a bundle.`, { shape: options.shape })
+  if (gguf == null || !hasGgufScale(source.config)) throw new ModelError('unsupported', `There is no GGUF form of ${options.shape} here; write it as safetensors or as a bundle.`, { shape: options.shape })
   const names = new Map(Object.entries(gguf.tensors).map(([name, own]) => [own, name]))
   const tensors = [...source.tensors.values()].map(tensor => {
     const own = tensor.name.slice(prefixes[0].length)
@@ -163,8 +164,12 @@ function planGguf (options: SynthesisOptions): Work {
     const name = names.get(own.replace(/^layers\.\d+\./, 'layers.N.')) ?? own
     return streamed(source, tensor, name.replace('blk.N.', `blk.${layer}.`))
   })
-  const all = [...tensors, ropeFrequencies(source.config)]
-  const metadata = { ...gemma4Metadata(source.config, source.location), ...vocabularyMetadata(syntheticVocabulary(source.config.vocabSize, shapeOf(options.shape).dialect)) }
+  const vocabulary = syntheticVocabulary(source.config.vocabSize, shapeOf(options.shape).dialect)
+  const isGemma3 = source.config.architecture === 'gemma3'
+  const all = isGemma3 ? tensors : [...tensors, ropeFrequencies(source.config)]
+  const metadata = isGemma3
+    ? { ...gemma3Metadata(source.config, source.location), ...vocabularyMetadata(vocabulary, 'llama') }
+    : { ...gemma4Metadata(source.config, source.location), ...vocabularyMetadata(vocabulary) }
   const file = `${options.shape}-Q4_0.gguf`
   return {
     bytes: ggufBytes(metadata, all),
@@ -174,6 +179,12 @@ function planGguf (options: SynthesisOptions): Work {
       await writeGguf(join(options.out, file), metadata, all, hooks)
     }
   }
+}
+
+/** A file of Gemma 3 does not say how queries are scaled: llama.cpp goes by the number of layers. */
+function hasGgufScale ({ architecture, layerTypes, hiddenSize, attention: { full } }: ModelConfig): boolean {
+  if (architecture !== 'gemma3') return true
+  return Math.fround(ggufQueryScalar({ layers: layerTypes.length, hiddenSize, heads: full.heads, headDim: full.headDim }) ** -0.5) === (full.queryScale ?? 1)
 }
 
 function defaultQuantOf ({ shape, layers }: SynthesisOptions): WeightFormat {

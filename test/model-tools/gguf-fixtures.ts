@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { gemma3 } from '../../model-tools/architectures/gemma3.js'
 import { gemma4 } from '../../model-tools/architectures/gemma4.js'
 import type { ModelConfig } from '../../model-tools/bundle/manifest.js'
 import { ggufParts } from '../../model-tools/checkpoint/gguf-files.js'
@@ -7,9 +8,11 @@ import { openCheckpoint } from '../../model-tools/checkpoint/open.js'
 import { readValues, type CheckpointTensor } from '../../model-tools/checkpoint/source.js'
 import { bytesOf } from '../../model-tools/float.js'
 import { quantizeQ8 } from '../../model-tools/quantize/q8.js'
-import { gemma4Metadata, ropeFrequencies, vocabularyMetadata } from '../../model-tools/synth/gguf-metadata.js'
+import { gemma3Metadata, gemma4Metadata, ropeFrequencies, vocabularyMetadata } from '../../model-tools/synth/gguf-metadata.js'
 import { writeGguf, type GgufMetadata } from '../../model-tools/synth/gguf-writer.js'
 import type { StreamedTensor } from '../../model-tools/synth/stream.js'
+import { GEMMA3_DIALECT } from '../../model-tools/synth/dialects.js'
+import { syntheticVocabulary } from '../../model-tools/synth/vocabulary.js'
 import { DEMO_MODEL } from './fixtures.js'
 
 const PREFIX = 'model.language_model.'
@@ -92,6 +95,31 @@ export async function writeDemoGguf (path: string, { dtype, split = false, parts
       const share = tensors.filter((_, i) => Math.floor(i * parts / tensors.length) === part)
       await writeGguf(name, part === 0 ? { ...metadata, ...place } : place, share)
     }
+  } finally {
+    await source.close()
+  }
+}
+
+/** A Gemma 3 checkpoint as llama.cpp's converter writes it in F32: norms with 1 added. */
+export async function writeGemma3Gguf (checkpoint: string, path: string): Promise<void> {
+  const source = await openCheckpoint(checkpoint)
+  const [config, generation] = await Promise.all(['config.json', 'generation_config.json'].map(async name => JSON.parse(await readFile(join(checkpoint, name), 'utf8')) as unknown))
+  const parsed = gemma3.parseConfig(config, generation)
+  const names = new Map(Object.entries(gemma3.gguf?.tensors ?? {}).map(([gguf, own]) => [own, gguf]))
+  try {
+    const tensors: StreamedTensor[] = []
+    for (const { name, shape } of source.tensors.values()) {
+      const own = name.slice(gemma3.prefixes[0].length)
+      const [, layer = ''] = /^layers\.(\d+)\./.exec(own) ?? []
+      const values = await readValues(source, name, 0, shape.reduce((a, b) => a * b, 1))
+      const bytes = bytesOf(own.endsWith('norm.weight') ? values.map(value => 1 + value) : values)
+      tensors.push({ name: names.get(own.replace(/^layers\.\d+\./, 'layers.N.'))!.replace('N', layer), dtype: 'F32', shape, bytes: bytes.length, read: async (offset, length) => bytes.subarray(offset, offset + length) })
+    }
+    const sampling = parsed.sampling
+    await writeGguf(path, {
+      ...gemma3Metadata(parsed, 'tiny'), ...vocabularyMetadata(syntheticVocabulary(parsed.vocabSize, GEMMA3_DIALECT), 'llama'),
+      'general.sampling.temp': { type: 'f32', value: sampling.temperature }, 'general.sampling.top_k': { type: 'i32', value: sampling.topK }, 'general.sampling.top_p': { type: 'f32', value: sampling.topP }
+    }, tensors)
   } finally {
     await source.close()
   }

@@ -83,7 +83,7 @@ describe('synth', () => {
     await assert.rejects(source.read(`${PREFIX}norm.weight`, 5630, 3), RangeError)
   })
 
-  it('has the text tensors and bytes of the Gemma 3 4B release, and no GGUF form of it', async () => {
+  it('has the text tensors and bytes of the Gemma 3 4B release, and no GGUF form of what a file cannot say', async () => {
     const source = new SyntheticSource({ shape: 'gemma-3-4b' }, () => 'BF16')
     assert.equal(source.tensors.size, 444)
     assert.equal([...source.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0), 2 * 3_880_263_168)
