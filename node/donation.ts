@@ -48,6 +48,10 @@ export interface DonationInit {
   reviewIntervalMs?: number
   /** Of the placement. @default PLACEMENT_HOLD_MS */
   holdMs?: number
+  /** Of the placement, for blocks that are held and for holes. @default PLACEMENT_TURN_MS, PLACEMENT_HOLE_TURN_MS */
+  turnMs?: number
+  /** @default FAREWELL_MS */
+  farewellMs?: number
   onEvent?: (event: DonationEvent) => void
 }
 
@@ -135,27 +139,52 @@ export class Donation {
     }
   }
 
-  /** `own` is at every step what is hosted, so a step that fails leaves a state that the next plan can go on from. */
+  /**
+   * `own` is at every step what is hosted, so a step that fails leaves a state that the next plan can go on from. Nothing is given up before what comes
+   * instead is here and every byte of it right, and before another look has shown that others still serve what is given up; when it cannot be loaded
+   * all the same, what was given up for room comes back.
+   */
   private async exchange (plan: PlacementPlan, { compute, serving }: DonationTarget): Promise<void> {
     const { signal } = this.stopped
     const take = plan.take.length === 0 ? [] : await this.obtain(plan.take, signal)
     const drop = this.entries(plan.drop)
     if (take.length === 0 && drop.length === 0) return
+    if (take.length > 0 && drop.length > 0) {
+      await this.init.bundle.verify(take.map(({ file }) => file))
+      if (!await this.othersServe(drop)) return
+    }
     const giveUp = async (): Promise<void> => {
       const kept = this.own.filter(block => !drop.includes(block))
       await serving.setBlocks(kept)
-      if (!await pause(FAREWELL_MS, signal)) throw signal.reason
+      if (!await pause(this.init.farewellMs ?? FAREWELL_MS, signal)) throw signal.reason
       await compute.remove(drop)
       this.own = kept
     }
     // Room first, or the exchange would exceed the donation; but a peer must have something to serve.
     const roomFirst = drop.length > 0 && drop.length < this.own.length
     if (roomFirst) await giveUp()
-    await compute.add(take, { signal })
+    try {
+      await compute.add(take, { signal })
+    } catch (error) {
+      if (roomFirst && !signal.aborted) {
+        await compute.add(drop, { signal })
+        this.own = [...this.own, ...drop]
+        await serving.setBlocks(this.own)
+      }
+      throw error
+    }
     this.own = [...this.own, ...take]
     if (drop.length > 0 && !roomFirst) await giveUp()
     await serving.setBlocks(this.own)
     this.init.onEvent?.({ type: 'hosting', blocks: this.own })
+  }
+
+  /** Whether each of these blocks is served by somebody else, now that obtaining others has taken its time. */
+  private async othersServe (drop: BlockEntry[]): Promise<boolean> {
+    const { bundle, host } = this.init
+    const { live } = await samplePeers(host, modelKey(bundle.id), bundle.id, { most: PLACEMENT_SAMPLE_PEERS, signal: this.stopped.signal })
+    const served = withHolders(drop.map(block => ({ ...block, bytes: 0 })), live)
+    return served.every(({ holders }) => holders.some(({ stage }) => stage === undefined))
   }
 
   /** Until it is here: from peers, or else from the source. Placement does not wait for it. */
@@ -199,12 +228,14 @@ export class Donation {
   }
 
   private planFrom (live: PeerSample['live'], whole: boolean, budgetBytes: number, intended: HostedBlock[] | undefined): { plan: PlacementPlan, blocks: PlacementBlock[] } {
-    const { bundle, host, holdMs } = this.init
+    const { bundle, host, holdMs, turnMs } = this.init
     const blocks = withHolders(bundle.blocks.map(block => ({ ...block, bytes: expertHostBytes(bundle, [block]) })), live)
     const plan = planPlacement({
       peerId: host.peerId,
       budgetBytes,
       holdMs,
+      turnMs,
+      holeTurnMs: turnMs,
       blocks,
       own: this.own,
       intended,
