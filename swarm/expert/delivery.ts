@@ -162,7 +162,9 @@ export class Delivery {
     if (others.length === 0) return undefined
     const chosen = others[Math.floor(this.#init.random() * others.length)]
     asked.add(chosen.peer.peerId)
-    return this.#send(part, chosen, chosen.peer.manifest.wires.includes(dtype) ? dtype : undefined)
+    const sent = this.#send(part, chosen, chosen.peer.manifest.wires.includes(dtype) ? dtype : undefined)
+    sent.reply.catch(() => { /* it may fail before anybody waits for it, and then nobody need */ })
+    return sent
   }
 
   /** Who answers the same as `first`, one after the other: what was sent already, then further peers. */
