@@ -237,6 +237,10 @@ describe('checkpoint/hub', () => {
     assert.equal((await hubSettings({ HF_HOME: home, HF_TOKEN: 'hf_mine', HF_ENDPOINT: 'https://mirror.example/' }, sleep)).token, 'hf_mine')
     assert.equal((await hubSettings({ HF_HOME: '/nowhere', HF_ENDPOINT: 'https://mirror.example/' }, sleep)).endpoint, 'https://mirror.example')
     assert.equal((await hubSettings({ HF_HOME: '/nowhere' }, sleep)).token, undefined)
+    // A container passes variables on that nobody has set, as empty ones.
+    const unset = await hubSettings({ HF_HOME: home, HF_TOKEN: ' ', HF_TOKEN_PATH: '', HF_ENDPOINT: '', HF_HUB_CACHE: '' }, sleep)
+    assert.deepEqual([unset.token, unset.endpoint, unset.cacheDir], ['hf_from_file', 'https://huggingface.co', join(home, 'hub')])
+    assert.equal((await hubSettings({ HF_HOME: home, HF_HUB_CACHE: '/cache' }, sleep)).cacheDir, '/cache')
     await assert.rejects(hubSettings({ HF_ENDPOINT: 'mirror' }, sleep), modelError('malformed', 'HF_ENDPOINT'))
   })
 
