@@ -46,9 +46,10 @@ export async function startProxyProcess (specs: ProxySpec[]): Promise<ProxyProce
   let nextId = 1
   const ask = async (command: ProxyCommand): Promise<void> => {
     await Promise.race([
-      new Promise<void>(resolve => {
+      new Promise<void>((resolve, reject) => {
         answers.set(command.id, resolve)
-        child.send(command)
+        // Without a callback a closed channel would be an event that nobody listens to.
+        child.send(command, error => { if (error !== null) reject(error) })
       }),
       ended.then(() => { throw new Error('the proxy process ended') })
     ])
