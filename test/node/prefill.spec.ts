@@ -8,6 +8,7 @@ import { ExpertHost } from '../../node/host/expert-host.js'
 import { Bundle } from '../../model-tools/index.js'
 import { demoBundle } from '../../scripts/demo-bundle.js'
 import { Delayed } from '../fixtures/delayed.js'
+import { rowsOf } from '../fixtures/rows-of.js'
 import { reference } from '../fixtures/reference.js'
 
 describe('a prompt\'s chunks', () => {
@@ -66,8 +67,8 @@ describe('prefill, f32', function () {
     dispatcher.mostInFlight = 0
     const piped = client.newCache()
     const { result, done } = await read(piped)
-    assert.deepEqual(result, expected)
-    assert.deepEqual(await client.lap([5], piped), straight)
+    assert.deepEqual(rowsOf(result), rowsOf(expected!))
+    assert.deepEqual(rowsOf(await client.lap([5], piped)), rowsOf(straight))
     assert.deepEqual(done, [1, 2, 3, 4, 5, 6, 7, 8].map(chunk => chunk * 63))
     assert.ok(dispatcher.mostInFlight >= 3, `${dispatcher.mostInFlight} in flight`)
   })
