@@ -113,7 +113,7 @@ describe('peers that lie', function () {
       const { connection: { dispatcher }, proofs } = await connected(peers, { wire, audit: { share: 1, tolerances: TOLERANCES } })
       for (let round = 0; round < 20; round++) for (const batch of BATCHES) await dispatcher.dispatch(batch)
       assert.deepEqual([proofs.length, dispatcher.audits!.disagreements], [0, 0])
-      assert.ok(dispatcher.audits!.compared >= 240)
+      assert.ok(dispatcher.audits!.compared >= 480)
     }
   })
 
