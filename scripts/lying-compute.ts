@@ -1,4 +1,5 @@
 import type { ExpertBatch, ExpertCompute, ExpertSum } from '../swarm/index.js'
+import { seeded } from './seeded.js'
 
 /** What a lying peer answers: the right rows with noise a tenth as large, those of other experts, or nothing at all. */
 export const LIES = ['noise', 'other-expert', 'zeros'] as const
@@ -28,7 +29,7 @@ export class LyingCompute implements ExpertCompute {
 
   constructor (private readonly inner: ExpertCompute, private readonly init: LyingComputeInit) {
     this.share = init.share
-    this.random = mulberry32(init.seed)
+    this.random = seeded(init.seed)
   }
 
   get load (): number { return this.inner.load }
@@ -70,14 +71,4 @@ export class LyingCompute implements ExpertCompute {
 /** A volunteer that lies in a share of its replies. */
 export function lyingCompute (share: number, seed: number, lie: Lie = 'noise'): (inner: ExpertCompute) => LyingCompute {
   return inner => new LyingCompute(inner, { share, seed, lie })
-}
-
-function mulberry32 (seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }

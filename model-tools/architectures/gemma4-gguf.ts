@@ -1,5 +1,6 @@
 import type { Fields } from '../fields.js'
 import type { GgufFacts, GgufForm } from './architecture.js'
+import { gemmaTensors } from './gemma-gguf.js'
 
 /** Divisors of the rotary frequencies: 1 turns a pair, a huge one lets it stand. */
 const ROPE_FREQUENCIES = 'rope_freqs.weight'
@@ -10,22 +11,7 @@ const SLIDING_ROPE_BASE = 10_000
 export const gemma4Gguf: GgufForm = {
   architecture: 'gemma4',
   tensors: {
-    'token_embd.weight': 'embed_tokens.weight',
-    'output_norm.weight': 'norm.weight',
-    // Tied to the embedding: only a file that is larger than it need be has it.
-    'output.weight': 'lm_head.weight',
-    'blk.N.attn_norm.weight': 'layers.N.input_layernorm.weight',
-    'blk.N.attn_q.weight': 'layers.N.self_attn.q_proj.weight',
-    'blk.N.attn_k.weight': 'layers.N.self_attn.k_proj.weight',
-    'blk.N.attn_v.weight': 'layers.N.self_attn.v_proj.weight',
-    'blk.N.attn_output.weight': 'layers.N.self_attn.o_proj.weight',
-    'blk.N.attn_q_norm.weight': 'layers.N.self_attn.q_norm.weight',
-    'blk.N.attn_k_norm.weight': 'layers.N.self_attn.k_norm.weight',
-    'blk.N.post_attention_norm.weight': 'layers.N.post_attention_layernorm.weight',
-    'blk.N.ffn_norm.weight': 'layers.N.pre_feedforward_layernorm.weight',
-    'blk.N.ffn_gate.weight': 'layers.N.mlp.gate_proj.weight',
-    'blk.N.ffn_up.weight': 'layers.N.mlp.up_proj.weight',
-    'blk.N.ffn_down.weight': 'layers.N.mlp.down_proj.weight',
+    ...gemmaTensors,
     'blk.N.post_ffw_norm_1.weight': 'layers.N.post_feedforward_layernorm_1.weight',
     'blk.N.pre_ffw_norm_2.weight': 'layers.N.pre_feedforward_layernorm_2.weight',
     'blk.N.ffn_gate_inp.weight': 'layers.N.router.proj.weight',
@@ -34,7 +20,6 @@ export const gemma4Gguf: GgufForm = {
     'blk.N.ffn_gate_up_exps.weight': 'layers.N.experts.gate_up_proj',
     'blk.N.ffn_down_exps.weight': 'layers.N.experts.down_proj',
     'blk.N.post_ffw_norm_2.weight': 'layers.N.post_feedforward_layernorm_2.weight',
-    'blk.N.post_ffw_norm.weight': 'layers.N.post_feedforward_layernorm.weight',
     'blk.N.layer_output_scale.weight': 'layers.N.layer_scalar'
   },
   joined: { 'layers.N.experts.gate_up_proj': ['blk.N.ffn_gate_exps.weight', 'blk.N.ffn_up_exps.weight'] },

@@ -9,16 +9,22 @@ const STANDING_PAIR = 1e30
 /** general.file_type of a mostly-Q4_0 file, from llama.h. It only names the file. */
 const FILE_TYPE_Q4_0 = 2
 
+function general (architecture: string, name: string): GgufMetadata {
+  return {
+    'general.architecture': { type: 'string', value: architecture },
+    'general.type': { type: 'string', value: 'model' },
+    'general.name': { type: 'string', value: name },
+    'general.file_type': { type: 'u32', value: FILE_TYPE_Q4_0 },
+    'general.quantization_version': { type: 'u32', value: 2 }
+  }
+}
+
 /** Everything that llama.cpp's `gemma4` reads of a model but its vocabulary (src/models/gemma4.cpp, conversion/gemma.py). */
 export function gemma4Metadata (config: ModelConfig, name: string): GgufMetadata {
   const { sliding, full } = config.attention
   const layers = config.layerTypes.length
   return {
-    'general.architecture': { type: 'string', value: 'gemma4' },
-    'general.type': { type: 'string', value: 'model' },
-    'general.name': { type: 'string', value: name },
-    'general.file_type': { type: 'u32', value: FILE_TYPE_Q4_0 },
-    'general.quantization_version': { type: 'u32', value: 2 },
+    ...general('gemma4', name),
     'general.sampling.temp': { type: 'f32', value: config.sampling.temperature },
     'general.sampling.top_k': { type: 'i32', value: config.sampling.topK },
     'general.sampling.top_p': { type: 'f32', value: config.sampling.topP },
@@ -52,11 +58,7 @@ export function gemma4Metadata (config: ModelConfig, name: string): GgufMetadata
 export function gemma3Metadata (config: ModelConfig, name: string): GgufMetadata {
   const { sliding, full } = config.attention
   return {
-    'general.architecture': { type: 'string', value: 'gemma3' },
-    'general.type': { type: 'string', value: 'model' },
-    'general.name': { type: 'string', value: name },
-    'general.file_type': { type: 'u32', value: FILE_TYPE_Q4_0 },
-    'general.quantization_version': { type: 'u32', value: 2 },
+    ...general('gemma3', name),
     'gemma3.block_count': { type: 'u32', value: config.layerTypes.length },
     'gemma3.context_length': { type: 'u32', value: config.maxPositions },
     'gemma3.embedding_length': { type: 'u32', value: config.hiddenSize },

@@ -191,7 +191,7 @@ export class Delivery {
     }
   }
 
-  /** Compares an answer with others; undefined where nothing compares. */
+  /** Compares an answer with others and returns the one to believe. Rejects as Auditor.check does. */
   async #check (first: Answer<SentPart>, sent: Array<SentPart | 'nobody'>): Promise<AuditedReply> {
     const { part, session } = first.from
     this.#state.tallies.audited(session.peer)

@@ -7,7 +7,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { freePort } from '../../scripts/peer-process.js'
 import { startProxyProcess, WanProxy, type WanProxyInit } from '../../scripts/wan-proxy/index.js'
 import { TestHosts } from '../swarm/fixtures/hosts.js'
-import { seeded } from '../swarm/fixtures/random.js'
+import { seeded } from '../../scripts/seeded.js'
 
 /** Bytes that nothing repeats, the same for the same length. */
 function bytesOf (length: number): Buffer {

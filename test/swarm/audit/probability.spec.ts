@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { Auditor } from '../../../swarm/audit/auditor.js'
 import { wholePart } from '../../../swarm/expert/split.js'
 import { batchOf } from '../fixtures/batches.js'
-import { seeded } from '../fixtures/random.js'
+import { seeded } from '../../../scripts/seeded.js'
 
 const TRIALS = 1_000
 const PART = wholePart(batchOf(0, 2, [[0]]))

@@ -6,7 +6,7 @@ import {
 } from '../../../swarm/blocks/codec.js'
 import { BLOCK_CHUNK_BYTES, BLOCKS_FRAME_BYTES, BLOCKS_MAX_DIGESTS, BLOCKS_MAX_FRAME_BYTES } from '../../../swarm/constants.js'
 import { isSwarmError } from '../../../swarm/errors.js'
-import { seeded } from '../fixtures/random.js'
+import { seeded } from '../../../scripts/seeded.js'
 
 const DIGESTS = ['01'.repeat(32), 'fe'.repeat(32)]
 

@@ -15,7 +15,7 @@ import type { SwarmHost } from '../../../swarm/host.js'
 import { contentOf, MemorySink, MemorySource } from '../fixtures/contents.js'
 import { Gate } from '../fixtures/gate.js'
 import { TestHosts } from '../fixtures/hosts.js'
-import { seeded } from '../fixtures/random.js'
+import { seeded } from '../../../scripts/seeded.js'
 
 const MANIFEST = new TextEncoder().encode('{"format":"test"}')
 const A = contentOf('experts/a.bin', 3 * BLOCK_CHUNK_BYTES + 12_345)

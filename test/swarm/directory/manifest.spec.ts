@@ -7,7 +7,7 @@ import * as limits from '../../../swarm/constants.js'
 import { asSwarmError, type SwarmErrorCode } from '../../../swarm/errors.js'
 import { decodeManifest, openManifest, sealManifest, type PeerManifest } from '../../../swarm/directory/manifest.js'
 import { PeerManifest as PbPeerManifest } from '../../../swarm/pb/manifest.pb.js'
-import { seeded } from '../fixtures/random.js'
+import { seeded } from '../../../scripts/seeded.js'
 
 const NOW = 1_800_000_000_000
 

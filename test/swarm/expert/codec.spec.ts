@@ -4,7 +4,7 @@ import { asSwarmError, type SwarmErrorCode } from '../../../swarm/errors.js'
 import { decodeClientFrame, decodePeerFrame, decodeReplyRows, encodeCancel, encodeError, encodeReply, encodeRequest, readFrameId, replyBytes, requestBytes } from '../../../swarm/expert/codec.js'
 import type { WireDtype } from '../../../swarm/interface.js'
 import { batchOf } from '../fixtures/batches.js'
-import { seeded } from '../fixtures/random.js'
+import { seeded } from '../../../scripts/seeded.js'
 
 const HIDDEN = 6
 const BOUNDS = { hiddenSize: HIDDEN, experts: 16, layers: 4, maxTokens: 8 }

@@ -16,7 +16,7 @@ import { batchOf } from '../fixtures/batches.js'
 import { expectedSum, FakeCompute } from '../fixtures/fake-compute.js'
 import { Gate } from '../fixtures/gate.js'
 import { TestHosts } from '../fixtures/hosts.js'
-import { seeded } from '../fixtures/random.js'
+import { seeded } from '../../../scripts/seeded.js'
 
 const MODEL = { modelId: 'ab'.repeat(32), hiddenSize: 32, experts: 8 }
 const BLOCKS = [{ layer: 0, firstExpert: 0, experts: 6 }, { layer: 1, firstExpert: 0, experts: 8 }]

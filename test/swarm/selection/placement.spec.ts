@@ -3,7 +3,7 @@ import { PLACEMENT_HOLD_MS, PLACEMENT_HOLE_TURN_MS, PLACEMENT_MAX_MOVES, PLACEME
 import type { HostedBlock } from '../../../swarm/interface.js'
 import { withHolders } from '../../../swarm/selection/holders.js'
 import { planPlacement, type BlockHolder, type PlacementBlock, type PlacementInput, type PlacementReason, type PlacementRest, type PlacementState } from '../../../swarm/selection/placement.js'
-import { seeded } from '../fixtures/random.js'
+import { seeded } from '../../../scripts/seeded.js'
 
 /** 'layer.block' of a model of 2 experts a block. */
 function blockOf (name: string): HostedBlock {

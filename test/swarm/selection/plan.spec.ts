@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { planLayer, type PlanReason } from '../../../swarm/selection/plan.js'
-import { seeded } from '../fixtures/random.js'
+import { seeded } from '../../../scripts/seeded.js'
 
 interface Row {
   id: string

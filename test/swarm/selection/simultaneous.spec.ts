@@ -5,7 +5,7 @@ import { withHolders } from '../../../swarm/selection/holders.js'
 import { placeOf } from '../../../swarm/selection/order.js'
 import { planPlacement } from '../../../swarm/selection/placement.js'
 import { isSettled } from '../../../swarm/selection/settling.js'
-import { seeded } from '../fixtures/random.js'
+import { seeded } from '../../../scripts/seeded.js'
 
 /** A signed manifest is given out for so long. */
 const RESEAL_MS = 500

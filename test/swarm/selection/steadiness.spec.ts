@@ -4,7 +4,7 @@ import { Incumbents } from '../../../swarm/selection/incumbents.js'
 import { LatencyEstimate } from '../../../swarm/selection/latency.js'
 import { planLayer } from '../../../swarm/selection/plan.js'
 import { wireOf } from '../../../swarm/selection/wire.js'
-import { seeded } from '../fixtures/random.js'
+import { seeded } from '../../../scripts/seeded.js'
 
 describe('incumbents', () => {
   const all = Uint8Array.of(1, 1)
