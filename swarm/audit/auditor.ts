@@ -36,6 +36,8 @@ export interface AuditorInit extends AuditOptions {
 
 /** Since the start. */
 export interface AuditCounters {
+  /** Requests that were sent only to be compared: what audits cost the swarm. Hedges and probes, which are compared too, are not among them. */
+  requests: number
   /** Requests of which two replies or more were compared. */
   compared: number
   /** Requests that were to be compared, and of which nobody else could answer a second time. */
@@ -49,6 +51,8 @@ export interface AuditCounters {
   liars: number
   /** Largest deviation that passed, as a share of its tolerance: near 1, the tolerance is too small for this swarm. */
   largestPassed: number
+  /** Time of this thread that comparing has taken, in milliseconds. */
+  compareMs: number
 }
 
 /** Asks somebody else the same thing; undefined when there is nobody any more. */
@@ -63,7 +67,7 @@ export class Auditor {
   readonly #draw: AuditDraw
   readonly #liars = new Set<string>()
   readonly #open = new Set<Promise<unknown>>()
-  readonly counters: AuditCounters = { compared: 0, alone: 0, disagreements: 0, undecided: 0, lies: 0, liars: 0, largestPassed: 0 }
+  readonly counters: AuditCounters = { requests: 0, compared: 0, alone: 0, disagreements: 0, undecided: 0, lies: 0, liars: 0, largestPassed: 0, compareMs: 0 }
 
   constructor (init: AuditorInit) {
     this.#init = init
@@ -104,6 +108,7 @@ export class Auditor {
         return first
       }
       this.counters.compared++
+      if (!this.#agree(first, truth)) this.counters.disagreements++
       return this.#against(truth, part, replies)
     }
     this.counters.compared++
@@ -144,7 +149,9 @@ export class Auditor {
   }
 
   #agree (a: AuditedReply, b: AuditedReply): boolean {
+    const startedAt = performance.now()
     const share = this.#deviation(a, b) / this.#tolerance(a, b)
+    this.counters.compareMs += performance.now() - startedAt
     if (!(share <= 1)) return false
     this.counters.largestPassed = Math.max(this.counters.largestPassed, share)
     return true

@@ -1,4 +1,3 @@
-import type { AskAnother, AuditedReply } from '../audit/auditor.js'
 import * as limits from '../constants.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
 import type { DispatchTiming, DispatchResult, WireDtype } from '../interface.js'
@@ -7,21 +6,12 @@ import { planLayer } from '../selection/plan.js'
 import { baseWire, wireOf } from '../selection/wire.js'
 import type { PartReply } from './client.js'
 import { replyBytes, requestBytes, type RequestPart } from './codec.js'
+import { CrossCheck } from './cross-check.js'
 import type { DispatchState, SwarmDispatcherInit } from './dispatcher.js'
-import { type Answer, type Asked, firstAnswer } from './hedge.js'
+import { firstAnswer } from './hedge.js'
+import { holdsAll, type SentPart } from './sent-part.js'
 import type { Session } from './sessions.js'
 import { chunksOf, combine, partOf, type PartSum } from './split.js'
-
-/** A part that is with a peer. */
-interface SentPart extends Asked {
-  part: RequestPart
-  session: Session
-  size: RequestSize
-  sentAtMs: number
-  dtype: WireDtype
-  /** The same request with somebody else, to be compared: undefined for most. */
-  audit?: SentPart | 'nobody'
-}
 
 interface ServedPart extends PartSum {
   /** Absent: computed here. */
@@ -40,6 +30,8 @@ export class Delivery {
   readonly #state: DispatchState
   readonly #traceId: string | undefined
   readonly #signal: AbortSignal | undefined
+  /** Undefined where nothing is compared. */
+  readonly #crossCheck: CrossCheck | undefined
   readonly #avoided = new Map<string, Avoided>()
   /** Set when nobody could be asked for the first time, and never moved: a delivery ends. */
   #patienceEndsAt = Infinity
@@ -50,6 +42,15 @@ export class Delivery {
     this.#state = state
     this.#traceId = traceId
     this.#signal = signal
+    this.#crossCheck = init.auditor && new CrossCheck({
+      auditor: init.auditor,
+      tallies: state.tallies,
+      random: init.random,
+      signal,
+      usable: layer => this.#usable(layer),
+      send: (part, session, form) => this.#send(part, session, form),
+      learn: (sent, reply) => { this.#learn(sent, reply) }
+    })
   }
 
   /** Sends before it returns. `tokens` are those of the result, where some ask for no expert. */
@@ -112,7 +113,7 @@ export class Delivery {
         sent.push(this.#send(chunk, session))
       }
     }
-    for (const one of sent) if (this.#init.auditor?.draw() === true) one.audit = this.#replica(one.part, new Set([one.session.peer.peerId]), one.dtype) ?? 'nobody'
+    for (const one of sent) this.#crossCheck?.draw(one)
     if (sent.length > 0) this.#shadow(sent[0], sessions)
     if (plan.missing.length > 0) return { sent, unplaced: partOf(part, this.#mark(plan.missing)) }
     this.#state.orphans.delete(part.layer)
@@ -155,49 +156,6 @@ export class Delivery {
     return this.#send(part, best)
   }
 
-  /** Somebody by chance who was not asked yet and holds all of a part's experts gets the same bytes, to compare the answers: who was planned does not choose whom with. */
-  #replica (part: RequestPart, asked: Set<string>, dtype: WireDtype): SentPart | undefined {
-    const others = this.#usable(part.layer).filter(other =>
-      !asked.has(other.peer.peerId) && holdsAll(other, part) && other.client.fits(part.tokens, part.experts.length))
-    if (others.length === 0) return undefined
-    const chosen = others[Math.floor(this.#init.random() * others.length)]
-    asked.add(chosen.peer.peerId)
-    const sent = this.#send(part, chosen, chosen.peer.manifest.wires.includes(dtype) ? dtype : undefined)
-    sent.reply.catch(() => { /* it may fail before anybody waits for it, and then nobody need */ })
-    return sent
-  }
-
-  /** Who answers the same as `first`, one after the other: what was sent already, then further peers. */
-  #others (first: Answer<SentPart>, sent: Array<SentPart | 'nobody'>): AskAnother {
-    const { part, dtype } = first.from
-    const waiting = sent.filter(one => one !== 'nobody')
-    const asked = new Set([first.from, ...waiting].map(({ session }) => session.peer.peerId))
-    return async () => {
-      for (;;) {
-        const next = waiting.shift() ?? this.#replica(part, asked, dtype)
-        if (next == null) return undefined
-        // A hedge may have won with whom the audit asked: one peer's word twice proves nothing.
-        if (next.session.peer.peerId === first.from.session.peer.peerId) continue
-        try {
-          const reply = await next.reply
-          this.#learn(next, reply)
-          this.#state.tallies.audited(next.session.peer)
-          return replyOf({ from: next, reply })
-        } catch (error) {
-          if (isSwarmError(error, 'aborted')) throw error
-          if (!isSwarmError(error, 'busy')) next.session.peer.latency.addFailure()
-        }
-      }
-    }
-  }
-
-  /** Compares an answer with others and returns the one to believe. Rejects as Auditor.check does. */
-  async #check (first: Answer<SentPart>, sent: Array<SentPart | 'nobody'>): Promise<AuditedReply> {
-    const { part, session } = first.from
-    this.#state.tallies.audited(session.peer)
-    return await this.#init.auditor!.check(part, replyOf(first), this.#others(first, sent), this.#signal)
-  }
-
   /** A peer that plans have passed over for long computes the same once more: nobody waits for it, and it may have become faster. */
   #shadow (first: SentPart, sessions: Session[]): void {
     const { part, session } = first
@@ -210,7 +168,7 @@ export class Delivery {
     void Promise.allSettled([first.reply, shadow.reply]).then(([own, other]) => {
       if (other.status === 'rejected') return latency.addLate(performance.now() - shadow.sentAtMs, shadow.size)
       this.#learn(shadow, other.value)
-      if (own.status === 'fulfilled') this.#init.auditor?.beside(this.#check({ from: first, reply: own.value }, [shadow]))
+      if (own.status === 'fulfilled') this.#crossCheck?.beside({ from: first, reply: own.value }, [shadow])
     })
   }
 
@@ -222,7 +180,7 @@ export class Delivery {
   }
 
   async #await (sent: SentPart): Promise<ServedPart[]> {
-    const { auditor } = this.#init
+    const crossCheck = this.#crossCheck
     const answer = await firstAnswer({
       first: sent,
       tailMs: sent.session.peer.latency.tailMs(sent.size),
@@ -231,7 +189,7 @@ export class Delivery {
         this.#failed(part, session, asSwarmError(error) ?? new SwarmError('compute-failed', 'A request failed.', {}, { cause: error }))
       },
       onLoser: ({ session, size, sentAtMs }) => { session.peer.latency.addLate(performance.now() - sentAtMs, size) },
-      onBoth: auditor && ((winner, loser) => { auditor.beside(this.#check(winner, [loser.from])) })
+      onBoth: crossCheck && ((winner, loser) => { crossCheck.beside(winner, [loser.from]) })
     })
     if (answer == null) {
       const placed = this.#place(sent.part)
@@ -241,14 +199,8 @@ export class Delivery {
     this.#learn(from, reply)
     this.#state.tallies.served(from.session.peer, from.part, reply, from !== sent)
     const served = { part: from.part, sum: reply.sum, from: { reply, peerId: from.session.peer.peerId, checked: false } }
-    if (sent.audit == null || auditor == null) return [served]
-    const checking = this.#check(answer, [sent.audit])
-    if (!auditor.strict) {
-      auditor.beside(checking)
-      return [served]
-    }
-    const believed = await checking
-    return [{ ...served, sum: believed.sum, from: { ...served.from, checked: true } }]
+    const believed = await crossCheck?.believed(answer, sent)
+    return [believed == null ? served : { ...served, sum: believed.sum, from: { ...served.from, checked: true } }]
   }
 
   #learn ({ session, part, size }: SentPart, { networkMs, queueMicros, serviceMicros }: PartReply): void {
@@ -335,15 +287,6 @@ export class Delivery {
     for (const expert of experts) mine[expert] = 1
     return mine
   }
-}
-
-function holdsAll ({ peer }: Session, { layer, experts }: RequestPart): boolean {
-  const held = peer.hosted.layer(layer)
-  return held != null && experts.every(expert => held[expert] === 1)
-}
-
-function replyOf ({ from, reply }: Answer<SentPart>): AuditedReply {
-  return { peerId: from.session.peer.peerId, sum: reply.sum, wire: reply.dtype }
 }
 
 function expertsOf (part: RequestPart): number[] {

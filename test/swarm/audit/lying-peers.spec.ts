@@ -69,6 +69,7 @@ describe('peers that lie', function () {
     await dispatcher.auditsSettled()
     assert.deepEqual(proofs.map(({ peerId }) => peerId), [peers[0].host.peerId], `after ${requests} requests`)
     assert.ok(dispatcher.audits!.compared < requests / 2)
+    assert.ok(dispatcher.audits!.requests > 0 && dispatcher.audits!.requests < requests / 2, 'what was sent only to be compared')
     for (const batch of BATCHES) assert.ok(isRight((await dispatcher.dispatch(batch)).sum, batch))
   })
 
