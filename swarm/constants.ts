@@ -98,6 +98,8 @@ export const SEARCH_INTERVAL_MAX_MS = 30_000
 /** A peer that could not be used is tried again after this, doubling up to the maximum. */
 export const PEER_RETRY_MIN_MS = 1_000
 export const PEER_RETRY_MAX_MS = 60_000
+/** After so many tries, about five minutes, a peer is tried again only when a record or a connection names it anew. */
+export const PEER_RETRIES = 10
 /** Manifests fetched at a time. */
 export const PROBE_PARALLEL = 8
 

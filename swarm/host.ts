@@ -171,9 +171,9 @@ function libp2pOptions ({ privateKey, listen, announce, dht, swarmKey, limits, c
         // The first host of a swarm is alone: its queries end at once instead of waiting for company.
         allowQueryWithZeroPeers: true,
         reprovide: {
-          validity: constants.PROVIDER_RECORD_VALIDITY_MS,
+          validity: limits.providerRecordValidityMs,
           threshold: constants.PROVIDER_RECORD_RENEWAL_MS,
-          interval: constants.PROVIDER_RECORD_CHECK_MS
+          interval: Math.min(constants.PROVIDER_RECORD_CHECK_MS, limits.providerRecordValidityMs)
         }
       }, limits, counters.dht)
     }

@@ -68,6 +68,8 @@ export interface PeerLimits {
   maxProviderRecordsPerKey: number
   /** Provider records kept in all: the oldest of the peer that has most gives way. */
   maxProviderRecords: number
+  /** Provider records that nobody has renewed for this long are deleted. */
+  providerRecordValidityMs: number
   /** Peers whose addresses are remembered: the one not used for longest gives way. */
   maxKnownPeers: number
 }
@@ -109,6 +111,7 @@ export const DEFAULT_PEER_LIMITS: Readonly<PeerLimits> = {
   maxProviderRecordsPerPeer: constants.MAX_LAYERS + 2,
   maxProviderRecordsPerKey: 512,
   maxProviderRecords: 50_000,
+  providerRecordValidityMs: constants.PROVIDER_RECORD_VALIDITY_MS,
   maxKnownPeers: 10_000
 }
 

@@ -26,6 +26,8 @@ export interface PeerDirectoryInit {
   wire: WireDtype
   manifestIntervalMs: number
   maxLivePeers: number
+  /** When a peer that could not be used is tried again, doubling from the first to the last. @default PEER_RETRY_MIN_MS to PEER_RETRY_MAX_MS */
+  retryMs?: readonly [number, number]
   /** Peers that are never asked. */
   excluded?: Iterable<string>
   onEvent: OnSwarmEvent
@@ -294,10 +296,12 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
   }
 
   #retryLater (known: KnownPeer): void {
-    const delayMs = Math.min(limits.PEER_RETRY_MAX_MS, limits.PEER_RETRY_MIN_MS * 2 ** known.failures)
+    const [firstMs, lastMs] = this.#init.retryMs ?? [limits.PEER_RETRY_MIN_MS, limits.PEER_RETRY_MAX_MS]
+    const delayMs = Math.min(lastMs, firstMs * 2 ** known.failures)
     known.failures++
     known.retryAt = performance.now() + delayMs
-    this.#probeLater(known, delayMs)
+    // A record that outlives its peer must not have it dialled for ever.
+    if (known.failures <= limits.PEER_RETRIES) this.#probeLater(known, delayMs)
   }
 
   #probeLater (known: KnownPeer, delayMs: number): void {

@@ -62,6 +62,20 @@ describe('the DHT of a peer', () => {
     await fortress.served()
   })
 
+  it('forgets a record that nobody renews, and keeps its own', async () => {
+    await fortress.start({ providerRecordValidityMs: 1_000 })
+    const before = counters().providerRecords
+    const attacker = await fortress.attacker()
+    const stream = await dhtStream(attacker)
+    stream.send(message(ADD_PROVIDER, field(2, layerKey(MODEL.modelId, 7).bytes), provider(attacker.libp2p.peerId, ['/ip4/192.0.2.1/tcp/1'])))
+    await until(() => counters().providerRecords === before + 1)
+    assert.deepEqual(await providersOf(7), [attacker.peerId])
+    await until(() => counters().providerRecords === before)
+    assert.deepEqual(await providersOf(7), [])
+    assert.deepEqual(await providersOf(0), [fortress.host.peerId])
+    await fortress.served()
+  })
+
   it('keeps no values, whoever signed them', async () => {
     await fortress.start({})
     const attacker = await fortress.attacker()

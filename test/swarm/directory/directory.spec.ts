@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as lp from 'it-length-prefixed'
-import { MANIFEST_MAX_BYTES, MANIFEST_PROTOCOL } from '../../../swarm/constants.js'
+import { MANIFEST_CLOCK_SKEW_MS, MANIFEST_MAX_BYTES, MANIFEST_PROTOCOL } from '../../../swarm/constants.js'
 import { modelKey } from '../../../swarm/dht/keys.js'
 import { sealManifest, type PeerManifest } from '../../../swarm/directory/manifest.js'
 import type { SwarmErrorCode } from '../../../swarm/errors.js'
@@ -70,8 +70,8 @@ describe('peer directory', () => {
   })
 
   describe('a hostile peer', () => {
-    const manifest = (sequence = Date.now()): PeerManifest => ({
-      modelId: MODEL.modelId, blocks: slice(0, 8), intended: [], fetching: [], wires: ['fp32'], version: 'evil/1', capacity: 1, load: 0, sequence, issuedAtMs: Date.now(), ttlMs: 10_000
+    const manifest = (sequence = Date.now(), issuedAtMs = Date.now()): PeerManifest => ({
+      modelId: MODEL.modelId, blocks: slice(0, 8), intended: [], fetching: [], wires: ['fp32'], version: 'evil/1', capacity: 1, load: 0, sequence, issuedAtMs, ttlMs: 10_000
     })
     /** Answers the manifest protocol with these bytes, and says on the DHT that it serves the model. */
     const pretend = async (answer: (host: SwarmHost) => Promise<Uint8Array>): Promise<SwarmHost> => {
@@ -89,6 +89,8 @@ describe('peer directory', () => {
       { id: 'a manifest with a changed byte', answer: async host => { const sealed = await sealManifest(manifest(), host.privateKey); sealed[sealed.length >> 1] ^= 0x40; return lp.encode.single(sealed).subarray() }, code: 'untrusted-manifest' },
       { id: 'a manifest that is too long', answer: async () => lp.encode.single(new Uint8Array(MANIFEST_MAX_BYTES + 1)).subarray(), code: 'too-large' },
       { id: 'bytes that are no envelope', answer: async () => lp.encode.single(Uint8Array.of(1, 2, 3)).subarray(), code: 'untrusted-manifest' },
+      { id: 'a manifest that has expired', answer: async host => lp.encode.single(await sealManifest(manifest(1, Date.now() - 20_000 - MANIFEST_CLOCK_SKEW_MS), host.privateKey)).subarray(), code: 'untrusted-manifest' },
+      { id: 'a manifest of a time that is yet to come', answer: async host => lp.encode.single(await sealManifest(manifest(1, Date.now() + 60_000 + MANIFEST_CLOCK_SKEW_MS), host.privateKey)).subarray(), code: 'untrusted-manifest' },
       { id: 'experts that the model does not have', answer: async host => lp.encode.single(await sealManifest({ ...manifest(), blocks: slice(0, 9) }, host.privateKey)).subarray(), code: 'malformed' }
     ]
     for (const { id, answer, code } of forgeries) {
