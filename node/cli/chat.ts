@@ -7,6 +7,7 @@ import { PromptLines } from './chat/prompt-lines.js'
 import { type ChatContext, runSlashCommand } from './chat/slash-commands.js'
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
 import { action, command, parse, type Run } from './command.js'
+import { describeLied } from './swarm-events.js'
 
 interface ChatOptions extends ClientOptions {
   system?: string
@@ -37,7 +38,16 @@ async function run (options: ChatOptions, { terminal, signal }: Run): Promise<vo
   const client = await openClient(options, { terminal, signal }, { onLayer: monitor.onLayer, onEvent: traces?.onEvent })
   try {
     const { temperature, topK, topP, seed, maxTokens } = options
-    const conversation = new Conversation(client, { monitor, traces }, { temperature, topK, topP, seed, maxTokens })
+    const conversation = new Conversation(client, {
+      monitor,
+      traces,
+      paranoid: options.paranoid,
+      onGenerate: event => {
+        if (event.type !== 'lied') return
+        terminal.event('lied', { peerId: event.peerId, replies: event.replies, again: event.again })
+        terminal.error(`\n${describeLied(event)}`)
+      }
+    }, { temperature, topK, topP, seed, maxTokens })
     conversation.system = options.system
     const lines = await PromptLines.open(signal)
     try {
@@ -88,7 +98,7 @@ async function answer (message: string, { conversation, terminal, monitor }: Cha
     const end = await conversation.ask(message, ends, text => {
       terminal.result(text)
       terminal.event('text', { text })
-    })
+    }, process.stdout.isTTY ? () => { terminal.result('\n') } : undefined)
     terminal.result('\n')
     terminal.event('done', { end, ...(end !== 'interrupted' && monitor.last()) })
     if (end === 'interrupted') terminal.note(colors.dim('(stopped)'))

@@ -20,6 +20,7 @@ export interface ClientOptions extends OutputOptions, SwarmKeyOptions {
   draftTokens?: number
   audit: number
   auditSeed?: string
+  paranoid?: boolean
   copyMemory?: number
   patience: number
 }
@@ -34,6 +35,7 @@ export function withClientOptions (command: Command): Command {
     .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1))
     .option('--audit <share>', 'share of the requests that two peers answer, to catch who lies: 1 compares every reply before it is used, 0 none', parse.number(0, 1), 0.02)
     .option('--audit-seed <text>', 'equal seeds compare the same requests, for tests (default: by chance, so that nobody can tell)')
+    .option('--paranoid', 'compute again what came after the first reply of a peer that turns out to lie; where the text is no terminal\'s, it is written when it is whole')
     .option('--copy-memory <size>', 'memory for experts of the bundle here, loaded when peers disagree or nobody else has them; 0 for never (default: 1 GiB, a quarter of what is free at most)', parse.bytes)
     .option('--patience <s>', 'seconds to look for peers when nobody holds what a layer needs', parse.number(0), 5)
     .addOption(new Option('--device <name>', 'what computes attention, dense MLP and head; the CPU where it cannot').choices(DEVICES).default('cpu'))

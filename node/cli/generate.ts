@@ -7,11 +7,10 @@ import { type ClientOptions, openClient, withClientOptions } from './client-opti
 import { action, command, parse, type Run, UsageError } from './command.js'
 import { lapTable, peerTable } from './generation-tables.js'
 import { refuseOptionsOfTheText, Resumable, type ResumeOptions } from './resumable.js'
-import { shortPeerId } from './swarm-events.js'
+import { describeLied } from './swarm-events.js'
 import { formatMs } from './terminal.js'
 
 interface GenerateCommandOptions extends ClientOptions, ResumeOptions {
-  paranoid?: boolean
   prompt?: string
   promptIds?: string
   chat?: boolean
@@ -36,7 +35,6 @@ export function generateCommand (): Command {
     .option('--seed <s>', 'equal seeds give equal texts (default: by chance)', parse.count(0))
     .option('--traceparent <id>', 'W3C trace id or traceparent that names the requests here and in the logs of peers (default: $TRACEPARENT)', parseTraceparent)
     .option('--no-trace', 'keep no record of times and peers for moeswarm explain')
-    .option('--paranoid', 'compute again what came after the first reply of a peer that turns out to lie; where the text is no terminal\'s, it is written when it is whole')
     .option('--save <file>', 'keep the answer\'s state in this file, whole or cut short (default: one that is cut short, in the state directory)')
     .option('--resume <file|id>', 'go on with an answer that was cut short: its prompt, its options, the same tokens as if it had not been')
     .action(action<GenerateCommandOptions>(async (options, given) => { await run(options, given, self) }))
@@ -84,9 +82,7 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: Run, 
         terminal.event('restored', { because: event.because, tokens: event.tokens, text: event.text })
       } else if (event.type === 'lied') {
         terminal.event('lied', { peerId: event.peerId, replies: event.replies, again: event.again })
-        terminal.error(event.again
-          ? `\nPeer ${shortPeerId(event.peerId)} lied: what came after the first of its ${event.replies} replies to this answer is computed again.`
-          : `\nPeer ${shortPeerId(event.peerId)} lied, and ${event.replies} of its replies went into this answer uncompared: generate it again, or with --paranoid or --audit 1.`)
+        terminal.error(`\n${describeLied(event)}`)
       } else if (event.type === 'done') {
         whole = true
         // What an unfinished character at the end came to.

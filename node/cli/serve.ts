@@ -6,6 +6,7 @@ import { type ClientOptions, openClient, withClientOptions } from './client-opti
 import { action, command, parse, type Run, UsageError } from './command.js'
 import { cannotListen } from './http-errors.js'
 import { Log, type LogOptions, logOptions } from './log.js'
+import { describeLied } from './swarm-events.js'
 import { formatMs, type Terminal } from './terminal.js'
 
 interface ServeOptions extends ClientOptions, LogOptions {
@@ -64,7 +65,11 @@ async function run (options: ServeOptions, { terminal, signal }: Run): Promise<v
       apiKey: options.apiKey,
       cors: options.cors,
       limits: { concurrent: options.parallel, queued: options.queue, bodyBytes: options.maxBody, ...(options.maxTokens !== undefined && { maxTokens: options.maxTokens }) },
-      onGenerate: metrics.onGenerate,
+      paranoid: options.paranoid,
+      onGenerate: event => {
+        metrics.onGenerate(event)
+        if (event.type === 'lied') log.write('warn', 'lied', describeLied(event), { peerId: event.peerId, replies: event.replies, again: event.again })
+      },
       traces,
       onRequest: request => { logRequest(terminal, log, request) }
     }).catch((error: unknown) => { throw cannotListen(error, options.host, options.port) })

@@ -1,4 +1,4 @@
-import { type DonationEvent, formatRanges, type SwarmEvent } from '../index.js'
+import { type DonationEvent, formatRanges, type GenerateEvent, type SwarmEvent } from '../index.js'
 import type { Log, LogLevel } from './log.js'
 import { formatMs } from './terminal.js'
 
@@ -35,6 +35,13 @@ export function logEvents (log: Log): (event: SwarmEvent) => void {
     const level: LogLevel = GRAVE.has(type) ? 'warn' : text === undefined ? 'debug' : 'info'
     log.write(level, type, text, fields)
   }
+}
+
+/** What a liar's part in an answer means for who reads it. */
+export function describeLied ({ peerId, replies, again }: Extract<GenerateEvent, { type: 'lied' }>): string {
+  return again
+    ? `Peer ${shortPeerId(peerId)} lied: what came after the first of its ${replies} replies to this answer is computed again.`
+    : `Peer ${shortPeerId(peerId)} lied, and ${replies} of its replies went into this answer uncompared: generate it again, or with --paranoid or --audit 1.`
 }
 
 /** An event's fields but its type, for a structured log. */

@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { PeerStats, SwarmEvent } from '../../swarm/index.js'
+import type { AuditCounters, PeerStats, SwarmEvent } from '../../swarm/index.js'
 import type { GenerateEvent } from '../client/generate.js'
 import type { LapTimes } from '../client/lap-profile.js'
 import type { LayerEvent } from '../client/observed-dispatcher.js'
@@ -9,6 +9,7 @@ import { SECONDS_BUCKETS } from './buckets.js'
 export class ClientMetrics {
   private readonly registry = new Registry()
   private peers: () => PeerStats[] = () => []
+  private audits: () => Readonly<AuditCounters> | undefined = () => undefined
   private readonly exchange = new Histogram({ name: 'moeswarm_client_exchange_seconds', help: 'From asking for a layer\'s experts to their sum.', buckets: SECONDS_BUCKETS, registers: [this.registry] })
   private readonly exchangeParts = this.counter('moeswarm_client_exchange_part_seconds_total', 'Parts of the exchanges of layers, of the slowest peer each.', ['part'])
   private readonly tokens = this.counter('moeswarm_client_tokens_total', 'Tokens generated.')
@@ -21,6 +22,7 @@ export class ClientMetrics {
   private readonly failovers = this.counter('moeswarm_client_failed_requests_total', 'Requests that a replica had to answer, by code.', ['code'])
   private readonly hedges = this.counter('moeswarm_client_hedged_requests_total', 'Requests that were late and asked of a replica too.')
   private readonly waits = this.counter('moeswarm_client_waits_total', 'Times that nobody held the experts of a layer.')
+  private readonly tainted = this.counter('moeswarm_client_tainted_answers_total', 'Answers in which uncompared replies of a peer that lied had a part, by what was done.', ['done'])
 
   constructor () {
     collectDefaultMetrics({ register: this.registry })
@@ -39,10 +41,49 @@ export class ClientMetrics {
     perPeer('moeswarm_client_peer_failures', 'Requests that the peer has failed.', peer => peer.failures)
     perPeer('moeswarm_client_peer_queue_seconds', 'Mean wait for a worker of the peer.', peer => peer.queueMs / 1_000)
     perPeer('moeswarm_client_peer_service_seconds', 'Mean computing of the peer.', peer => peer.serviceMs / 1_000)
+    this.countAudits()
   }
 
-  /** From now on scrapes tell of this client's peers. */
-  follow (client: { peers: () => PeerStats[] }): void { this.peers = () => client.peers() }
+  /** From now on scrapes tell of this client's peers and of what it compared. */
+  follow (client: { peers: () => PeerStats[], audits: () => Readonly<AuditCounters> | undefined }): void {
+    this.peers = () => client.peers()
+    this.audits = () => client.audits()
+  }
+
+  /** The client counts; a scrape reads. */
+  private countAudits (): void {
+    const audits = (): Readonly<AuditCounters> | undefined => this.audits()
+    const registers = [this.registry]
+    const read = (name: string, help: string, value: (counters: Readonly<AuditCounters>) => number): void => {
+      new Counter({
+        name, help, registers,
+        collect () {
+          this.reset()
+          const counters = audits()
+          if (counters !== undefined) this.inc(value(counters))
+        }
+      })
+    }
+    new Counter({
+      name: 'moeswarm_client_audits_total', help: 'Requests that were compared, by whether the replies were within the tolerance; alone: nobody else could answer.', labelNames: ['result'] as const, registers,
+      collect () {
+        this.reset()
+        const { compared = 0, disagreements = 0, alone = 0 } = audits() ?? {}
+        this.inc({ result: 'equal' }, compared - disagreements)
+        this.inc({ result: 'different' }, disagreements)
+        this.inc({ result: 'alone' }, alone)
+      }
+    })
+    read('moeswarm_client_audit_requests_total', 'Requests that were sent to a second peer only to be compared.', ({ requests }) => requests)
+    read('moeswarm_client_audits_undecided_total', 'Different replies of which nobody could say which is right.', ({ undecided }) => undecided)
+    read('moeswarm_client_lies_total', 'Replies that were proved wrong.', ({ lies }) => lies)
+    read('moeswarm_client_liars_total', 'Peers that were caught lying.', ({ liars }) => liars)
+    read('moeswarm_client_audit_compare_seconds_total', 'Time of the client\'s thread that comparing replies took.', ({ compareMs }) => compareMs / 1_000)
+    new Gauge({
+      name: 'moeswarm_client_audit_largest_passed_ratio', help: 'Largest difference between two replies that passed, over its tolerance: near 1, the tolerance is too small.', registers,
+      collect () { this.set(audits()?.largestPassed ?? 0) }
+    })
+  }
 
   readonly onLayer = (event: LayerEvent): void => {
     if (event.type !== 'answered') return
@@ -61,6 +102,7 @@ export class ClientMetrics {
 
   readonly onGenerate = (event: GenerateEvent): void => {
     if (event.type === 'token') this.tokens.inc()
+    if (event.type === 'lied') this.tainted.inc({ done: event.again ? 'computed-again' : 'kept' })
     if (event.type !== 'done') return
     const { promptTokens, tokens, finishReason, firstTokenMs, tokensPerSecond, lap, speculation: { laps } } = event.generation
     this.promptTokens.inc(promptTokens.length)

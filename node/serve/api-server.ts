@@ -42,6 +42,8 @@ export interface ServeInit {
   /** Origins of web pages that may ask, or '*'. @default none */
   cors?: string[]
   limits?: Partial<ServeLimits>
+  /** Computes again what came after the first reply of a peer that turns out to lie. Streams then get their text when it is whole. @default false */
+  paranoid?: boolean
   /** Its `onLayer` has to be the client's, for traffic to be seen. @default one that sees generations only */
   monitor?: TrafficMonitor
   /** Called with each event of each generation, for `ClientMetrics`. */
@@ -69,6 +71,7 @@ export class ApiServer {
       traces: init.traces,
       admission: new Admission(limits.concurrent, limits.queued),
       maxTokens: limits.maxTokens,
+      paranoid: init.paranoid ?? false,
       fingerprint: `moeswarm-${VERSION}-${client.bundle.id.slice(0, 12)}`
     }
     const routes = [...apiRoutes(context, limits), ...pageRoutes({ view: () => clientView(context), traffic: () => trafficView(context.monitor) })]

@@ -37,6 +37,7 @@ export async function chatCompletions (context: ApiContext, { body, response, tr
         },
         chat: true,
         onPrefill: stream?.prefill,
+        onLate: stream?.late,
         onPiece: stream && (async piece => { await stream.piece(index, piece) })
       })
       await stream?.finish(index, answer)
@@ -81,6 +82,8 @@ class ChatStream {
   }
 
   readonly prefill = async (done: number, total: number): Promise<void> => { await this.events.comment(`prompt ${done}/${total}`) }
+
+  readonly late = async (tokens: number): Promise<void> => { await this.events.comment(`tokens ${tokens}`) }
 
   async piece (index: number, { content, calls, logProbabilities }: Piece): Promise<void> {
     await this.begin(index)

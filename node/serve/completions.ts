@@ -51,6 +51,7 @@ export async function completions (context: ApiContext, { body, response, traceI
         options: { ...generateOptions(request, request.max_tokens ?? DEFAULT_MAX_TOKENS, context, abort, index % n), logProbabilities: request.logprobs },
         chat: false,
         onPrefill: events && (async (done, total) => { await events.comment(`prompt ${done}/${total}`) }),
+        onLate: events && (async tokens => { await events.comment(`tokens ${tokens}`) }),
         onPiece: events && (async piece => {
           await chunk(index, piece.content, piece.logProbabilities && [piece.logProbabilities], offset, null)
           offset += piece.content.length

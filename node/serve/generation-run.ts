@@ -12,6 +12,8 @@ export interface Piece {
   logProbabilities?: StepLogProbabilities
 }
 
+type TokenEvent = Extract<GenerateEvent, { type: 'token' }>
+
 /** A text that is done. */
 export interface Answer {
   content: string
@@ -37,12 +39,20 @@ export interface RunInit {
   onPrefill?: (done: number, total: number) => Promise<void>
   /** Called for each piece that says something; the generation waits for it. */
   onPiece?: (piece: Piece) => Promise<void>
+  /**
+   * With the option `paranoid`: what has come so far is void, since a liar had a part in it; pieces begin anew. Without this all pieces come when the text is
+   * whole, as none could be taken back.
+   */
+  onVoid?: () => void
+  /** Called for each token whose piece comes later, so that a connection is not idle. */
+  onLate?: (tokens: number) => Promise<void>
 }
 
 /** Generates one answer. Rejects as `SwarmClient.generate` does. */
-export async function runGeneration ({ client, monitor, prompt, options, chat, onGenerate, traces, traceId, onPrefill, onPiece }: RunInit): Promise<Answer> {
-  const reader = chat && client.toolCalls !== undefined ? new ToolCallReader(client.toolCalls) : undefined
-  const answer: Omit<Answer, 'generation' | 'finishReason'> = { content: '', calls: [], logProbabilities: [] }
+export async function runGeneration ({ client, monitor, prompt, options, chat, onGenerate, traces, traceId, onPrefill, onPiece, onVoid, onLate }: RunInit): Promise<Answer> {
+  const newReader = (): ToolCallReader | undefined => chat && client.toolCalls !== undefined ? new ToolCallReader(client.toolCalls) : undefined
+  let reader = newReader()
+  let answer: Omit<Answer, 'generation' | 'finishReason'> = { content: '', calls: [], logProbabilities: [] }
   const read = (text: string): Piece => reader?.push(text) ?? { content: text, calls: [] }
   const add = async (piece: Piece): Promise<void> => {
     answer.content += piece.content
@@ -50,9 +60,19 @@ export async function runGeneration ({ client, monitor, prompt, options, chat, o
     if (piece.logProbabilities !== undefined) answer.logProbabilities.push(piece.logProbabilities)
     if (piece.content !== '' || piece.calls.length > 0 || piece.logProbabilities !== undefined) await onPiece?.(piece)
   }
+  // What a liar had no part in is told again when the rest is void.
+  const said: TokenEvent[] = []
+  const { paranoid = false } = options
+  const late = paranoid && onVoid === undefined
+  let written = 0
+  const show = async (event: TokenEvent): Promise<void> => {
+    written += event.text.length
+    // As in OpenAI's API, the token that ends the text is not one of its tokens.
+    const ends = client.config.eosTokenIds.includes(event.id)
+    await add({ ...read(event.text), ...(!ends && event.logProbabilities !== undefined && { logProbabilities: event.logProbabilities }) })
+  }
   const watched = monitor.begin(prompt.length)
   const recorder = traces?.begin(traceId)
-  let written = 0
   try {
     for await (const event of client.generate(prompt, { ...options, traceId: recorder?.traceId ?? traceId, onLayer: recorder?.onLayer, specialTokens: reader === undefined ? 'skip' : 'keep' })) {
       recorder?.onGenerate(event)
@@ -62,11 +82,18 @@ export async function runGeneration ({ client, monitor, prompt, options, chat, o
         await onPrefill?.(event.done, event.total)
       } else if (event.type === 'token') {
         watched.token()
-        written += event.text.length
-        // As in OpenAI's API, the token that ends the text is not one of its tokens.
-        const ends = client.config.eosTokenIds.includes(event.id)
-        await add({ ...read(event.text), ...(!ends && event.logProbabilities !== undefined && { logProbabilities: event.logProbabilities }) })
+        if (paranoid) said.push(event)
+        await (late ? onLate?.(said.length) : show(event))
+      } else if (event.type === 'restored') {
+        said.length = event.tokens.length
+        if (late) continue
+        onVoid?.()
+        reader = newReader()
+        answer = { content: '', calls: [], logProbabilities: [] }
+        written = 0
+        for (const token of said) await show(token)
       } else if (event.type === 'done') {
+        if (late) for (const token of said) await show(token)
         await add(read(event.generation.text.slice(written)))
         if (reader !== undefined) await add(reader.end())
         watched.done(event.generation)

@@ -17,6 +17,8 @@ export interface ApiContext {
   admission: Admission
   /** Tokens of one text at most, whatever the request says. */
   maxTokens: number
+  /** Whether what a peer that lied had a part in is computed again. */
+  paranoid: boolean
   /** Of all answers: tells builds and models apart. */
   fingerprint: string
 }
@@ -35,6 +37,7 @@ export function generateOptions (request: CommonRequest, maxTokens: number | und
   return {
     maxTokens: Math.min(maxTokens ?? Infinity, context.maxTokens),
     stop: request.stop,
+    paranoid: context.paranoid,
     sampling: {
       temperature: request.temperature,
       topP: request.top_p,

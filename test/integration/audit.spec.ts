@@ -3,7 +3,7 @@ import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type GenerateEvent, liarRecord, SwarmClient, type SwarmClientInit, type SwarmEvent } from '../../node/index.js'
+import { ApiServer, type AuditCounters, type GenerateEvent, liarRecord, SwarmClient, type SwarmClientInit, type SwarmEvent } from '../../node/index.js'
 import { demoBundle } from '../../scripts/demo-bundle.js'
 import { type PeerProcess, startLyingPeerProcess, startPeerBehindLink, startPeerProcess } from '../../scripts/peer-process.js'
 import { type ProxyProcess, startProxyProcess } from '../../scripts/wan-proxy/index.js'
@@ -120,23 +120,42 @@ describe('a client among peers of which one lies', function () {
       proxy = await startProxyProcess([{ delayMs: 15 }])
       peers.push(await startPeerBehindLink([...args(), '--threads', '1'], proxy, 0))
       const lying = await liar(1, 'other-expert')
-      const client = await open({ audit: 0.05, auditSeed: seedThatWaits(24, 60) })
+      const auditSeed = seedThatWaits(24, 60)
+      const first = firstDrawn(auditSeed)
+      const client = await open({ audit: 0.05, auditSeed })
+      const layers = client.config.layerTypes.length
       try {
         while (client.coverage().some(({ replicas }) => replicas.some(count => count < 2))) await sleep(20)
         let lied: GenerateEvent | undefined
+        const requests = new Map<string, number>()
+        let counted: Partial<AuditCounters> = {}
         let restored: GenerateEvent | undefined
         let tokens: number[] = []
         for await (const event of client.generate(ids, { ...GREEDY, paranoid })) {
           if (event.type === 'token') tokens.push(event.id)
           // A paranoid answer does not end before what is compared has been; another one may.
           while (!paranoid && tokens.length === 12 && client.liars().size === 0) await sleep(20)
-          if (event.type === 'lied') lied = event
+          if (event.type === 'lied') {
+            lied = event
+            for (const peer of client.peers()) requests.set(peer.peerId, peer.requests)
+            counted = { ...client.audits()! }
+          }
           if (event.type !== 'restored') continue
           tokens = [...event.tokens]
           restored = event
         }
         assert.deepEqual([...client.liars()], [lying.peerId])
-        assert.ok(lied?.type === 'lied' && lied.peerId === lying.peerId && lied.replies > 0 && lied.again === paranoid, JSON.stringify(lied))
+        assert.ok(lied?.type === 'lied' && lied.peerId === lying.peerId && lied.again === paranoid, JSON.stringify(lied))
+        // All that it answered before the first comparison went in, and what it answered until that was there.
+        const [ofHonest, ofLiar] = peers.map(({ peerId }) => requests.get(peerId) ?? 0)
+        assert.ok(lied.replies <= ofLiar && lied.replies >= layers * Math.floor(first / layers) - ofHonest, `${lied.replies} of ${ofLiar} and ${ofHonest}, the ${first}th was compared`)
+        assert.ok(counted.compared! >= 1 && counted.lies! >= 1 && counted.undecided === 0)
+        // A slow machine has late requests asked of the honest peer too, or probes it, and compares those as well.
+        if (counted.compared === 1 && counted.requests === 1) {
+          let [proof] = await liarRecord(stateDir).read()
+          for (; proof === undefined; [proof] = await liarRecord(stateDir).read()) await sleep(20)
+          assert.deepEqual([proof.layer, proof.tokens], [first % layers, 1], 'the first request that the seed draws')
+        }
         assert.equal(restored !== undefined, paranoid)
         if (paranoid) assert.deepEqual(tokens, expected)
         else assert.notDeepEqual(tokens, expected)
@@ -145,6 +164,27 @@ describe('a client among peers of which one lies', function () {
       }
     })
   }
+
+  it('serves an answer that is computed again to a program, without a word of the first one', async () => {
+    proxy = await startProxyProcess([{ delayMs: 15 }])
+    peers.push(await startPeerBehindLink([...args(), '--threads', '1'], proxy, 0))
+    const lying = await liar(1, 'other-expert')
+    const client = await open({ audit: 0.05, auditSeed: seedThatWaits(24, 60) })
+    const generated: GenerateEvent[] = []
+    const server = await ApiServer.start({ client, port: 0, paranoid: true, onGenerate: event => { generated.push(event) } })
+    try {
+      while (client.coverage().some(({ replicas }) => replicas.some(count => count < 2))) await sleep(20)
+      const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', body: JSON.stringify({ prompt: ids, max_tokens: expected.length, temperature: 0, stream: true }) })
+      const chunks = (await response.text()).split('\n').filter(line => line.startsWith('data: {')).map(line => JSON.parse(line.slice(6)) as { choices: Array<{ text: string }> })
+      assert.deepEqual([...client.liars()], [lying.peerId])
+      assert.ok(generated.some(({ type }) => type === 'lied') && generated.some(({ type }) => type === 'restored'))
+      assert.equal(chunks.map(({ choices: [{ text }] }) => text).join(''), client.decode(expected))
+      assert.ok(chunks.length > expected.length / 2, 'in pieces, as other streams are')
+    } finally {
+      await server.stop(0)
+      await client.close()
+    }
+  })
 
   it('goes on with the copy of its bundle when the last peer is gone, and gives the same tokens', async () => {
     await honest()
@@ -164,12 +204,18 @@ describe('a client among peers of which one lies', function () {
   })
 })
 
-/** A seed with which the first request to be compared, of a twentieth, is at least the `from`th and before the `to`th. */
+/** Requests before the first one that a client with this seed compares, of a twentieth. */
+function firstDrawn (seed: string): number {
+  const draw = new AuditDraw(0.05, seed)
+  let first = 0
+  while (!draw.next()) first++
+  return first
+}
+
+/** A seed whose first comparison is at least the `from`th request and before the `to`th. */
 function seedThatWaits (from: number, to: number): string {
   for (let seed = 0; ; seed++) {
-    const draw = new AuditDraw(0.05, String(seed))
-    let first = 0
-    while (!draw.next()) first++
+    const first = firstDrawn(String(seed))
     if (first >= from && first < to) return String(seed)
   }
 }

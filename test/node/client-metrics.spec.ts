@@ -28,6 +28,24 @@ describe('metrics of a client', function () {
     has(/^moeswarm_client_failed_requests_total\{code="timeout"\} 1$/m)
     has(/^moeswarm_client_hedged_requests_total 1$/m)
   })
+
+  it('count what was compared, as the client counts it at the time of a scrape', async () => {
+    const metrics = new ClientMetrics()
+    assert.match(await metrics.text(), /^moeswarm_client_liars_total 0$/m)
+    const counters = { requests: 7, compared: 9, alone: 2, disagreements: 3, undecided: 1, lies: 4, liars: 1, largestPassed: 0.5, compareMs: 250 }
+    metrics.follow({ peers: () => [], audits: () => counters })
+    metrics.onGenerate({ type: 'lied', peerId: 'x', replies: 3, again: true })
+    metrics.onGenerate({ type: 'lied', peerId: 'y', replies: 1, again: false })
+    for (const line of [
+      'moeswarm_client_audits_total{result="equal"} 6', 'moeswarm_client_audits_total{result="different"} 3', 'moeswarm_client_audits_total{result="alone"} 2',
+      'moeswarm_client_audit_requests_total 7', 'moeswarm_client_audits_undecided_total 1', 'moeswarm_client_lies_total 4', 'moeswarm_client_liars_total 1',
+      'moeswarm_client_audit_largest_passed_ratio 0.5', 'moeswarm_client_audit_compare_seconds_total 0.25',
+      'moeswarm_client_tainted_answers_total{done="computed-again"} 1', 'moeswarm_client_tainted_answers_total{done="kept"} 1'
+    ]) assert.ok((await metrics.text()).split('\n').includes(line), line)
+    counters.liars = 2
+    assert.match(await metrics.text(), /^moeswarm_client_liars_total 2$/m)
+  })
+
   it('count laps that gave several tokens once', async () => {
     const metrics = new ClientMetrics()
     const client = await SwarmClient.open({ model: await demoBundle('f32'), localLayers: 'all', threads: 1 })

@@ -11,6 +11,11 @@ export interface ChatSettings {
   maxTokens?: number
 }
 
+export interface ConversationInit extends Pick<RunInit, 'monitor' | 'traces' | 'onGenerate'> {
+  /** Whether what a peer that lied had a part in is computed again. @default false */
+  paranoid?: boolean
+}
+
 export type AnswerEnd = 'stop' | 'length' | 'context' | 'interrupted'
 
 /** A conversation with the model: what was said, and how the next answer is to be made. */
@@ -19,7 +24,7 @@ export class Conversation {
   system?: string
   settings: ChatSettings
 
-  constructor (private readonly client: SwarmClient, private readonly observed: Pick<RunInit, 'monitor' | 'traces'>, settings: ChatSettings) {
+  constructor (private readonly client: SwarmClient, private readonly init: ConversationInit, settings: ChatSettings) {
     this.settings = settings
   }
 
@@ -28,24 +33,32 @@ export class Conversation {
   /**
    * The model's answer to `text`, as it comes. An answer that `signal` cuts short stays as far as it came; a question without any answer is
    * forgotten, so that it can be asked again.
+   * @param onVoid - for an answer that is computed again where a liar had a part in it: what came of it so far is void, and it begins anew. Without this it comes when it is whole
    * @throws as SwarmClient.generate does
    */
-  async ask (text: string, signal: AbortSignal, onText: (text: string) => void): Promise<AnswerEnd> {
+  async ask (text: string, signal: AbortSignal, onText: (text: string) => void, onVoid?: () => void): Promise<AnswerEnd> {
     const messages: ChatMessage[] = [...this.messages, { role: 'user', content: text }]
     const { maxTokens, ...sampling } = this.settings
-    const options: GenerateInit = { maxTokens, sampling, signal }
+    const { paranoid, ...observed } = this.init
+    const options: GenerateInit = { maxTokens, paranoid, sampling, signal }
     const prompt = this.client.encodeChat(this.system === undefined ? messages : [{ role: 'system', content: this.system }, ...messages])
     let answer = ''
     try {
       const { generation } = await runGeneration({
         client: this.client,
-        ...this.observed,
+        ...observed,
         prompt,
         options,
         chat: true,
         onPiece: async ({ content }) => {
           answer += content
           onText(content)
+        },
+        ...onVoid && {
+          onVoid: () => {
+            answer = ''
+            onVoid()
+          }
         }
       })
       return generation.finishReason
