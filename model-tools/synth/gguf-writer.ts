@@ -19,7 +19,7 @@ const encoder = new TextEncoder()
 
 /** Bytes of a GGUF file with these contents. */
 export function ggufBytes (metadata: GgufMetadata, tensors: readonly StreamedTensor[]): number {
-  return layOut(metadata, tensors).bytes
+  return ggufHeader(metadata, tensors).bytes
 }
 
 /**
@@ -27,7 +27,7 @@ export function ggufBytes (metadata: GgufMetadata, tensors: readonly StreamedTen
  * Rejects with the file system's error or the signal's reason.
  */
 export async function writeGguf (path: string, metadata: GgufMetadata, tensors: readonly StreamedTensor[], hooks: WriteHooks = {}): Promise<void> {
-  const { header, bytes } = layOut(metadata, tensors)
+  const { header, bytes } = ggufHeader(metadata, tensors)
   await writeAtomically(path, async sink => {
     await sink.write(header)
     hooks.onBytes?.(header.length)
@@ -40,7 +40,8 @@ export async function writeGguf (path: string, metadata: GgufMetadata, tensors: 
   })
 }
 
-function layOut (metadata: GgufMetadata, tensors: readonly StreamedTensor[]): { header: Uint8Array, bytes: number } {
+/** The header of such a file, and the bytes of the whole. */
+export function ggufHeader (metadata: GgufMetadata, tensors: ReadonlyArray<Omit<StreamedTensor, 'read'>>): { header: Uint8Array, bytes: number } {
   const pieces = new Pieces()
   const pairs = Object.entries(metadata)
   pieces.u32(GGUF_MAGIC).u32(VERSION).u64(tensors.length).u64(pairs.length)

@@ -3,7 +3,8 @@ import { runInNewContext } from 'node:vm'
 import { ModelError } from '../../model-tools/index.js'
 import { asSwarmError } from '../../swarm/index.js'
 import { mutated, Random } from './random.js'
-import { allocationBound, digestOf, type FuzzTarget, FuzzFinding } from './targets.js'
+import { FuzzFinding, type FuzzTarget } from './target.js'
+import { allocationBound, digestOf } from './targets.js'
 
 /** No input may take longer, whatever it is. Other processes may hold this one up, so a slow input is tried again by what it takes of the CPU. */
 const MAX_INPUT_MS = 100
@@ -16,10 +17,6 @@ const MAX_GROWTH_BYTES = 256 * 1024 * 1024
 /** Else a large heap's garbage, which nobody has collected yet, would count as growth. */
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
-/** Names of the errors of the length-prefix library, which FrameStream turns into ours. */
-const FRAMING_ERRORS = new Set(['InvalidDataLengthError', 'InvalidDataLengthLengthError', 'InvalidMessageLengthError', 'UnexpectedEOFError', 'RangeError'])
-/** Of multiaddr, for what is no address; libp2p does not let such a one further. */
-const ADDRESS_ERRORS = new Set(['InvalidMultiaddrError', 'InvalidProtocolError', 'InvalidParametersError', 'ValidationError', 'UnknownProtocolError', 'RangeError', 'TypeError', 'Error', 'SyntaxError'])
 
 export interface FuzzResult {
   target: string
@@ -101,9 +98,8 @@ async function decode (target: FuzzTarget, input: Uint8Array): Promise<{ bytes: 
     const code = asSwarmError(error)?.code ?? (error instanceof ModelError ? error.code : undefined)
     if (code !== undefined) return { bytes: 0, code }
     if (error instanceof FuzzFinding) return { bytes: 0, finding: error.message }
-    const name = error instanceof Error ? error.name : typeof error
-    if (target.name === 'framing' && FRAMING_ERRORS.has(name)) return { bytes: 0, code: name }
-    if (target.name === 'addresses' && ADDRESS_ERRORS.has(name)) return { bytes: 0, code: name }
+    const refused = error instanceof Error ? target.refusal?.(error) : undefined
+    if (refused !== undefined) return { bytes: 0, code: refused }
     return { bytes: 0, finding: `it threw ${error instanceof Error ? error.stack ?? error.message : String(error)}` }
   }
 }

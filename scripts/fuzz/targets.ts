@@ -21,25 +21,11 @@ import { HostedExperts } from '../../swarm/expert/hosted.js'
 import { wholePart } from '../../swarm/expert/split.js'
 import type { ExpertBatch, HostedBlock, WireDtype } from '../../swarm/interface.js'
 import { demoBundle } from '../demo-bundle.js'
+import { FILE_TARGETS } from './file-targets.js'
+import { HTTP_TARGETS } from './http-targets.js'
 import { hostileJson, smallManifest } from './manifests.js'
 import type { Random } from './random.js'
-
-/** A decoder that sees bytes of strangers. */
-export interface FuzzTarget {
-  name: string
-  /** What the bytes are, for a person. */
-  reads: string
-  /** Of the inputs asked for, how many this one gets: 1, or less where one input costs a signature. */
-  share: number
-  /** An input that is accepted. */
-  valid: (random: Random) => Uint8Array | Promise<Uint8Array>
-  /** First bytes that a random input gets, so that it comes further than the first check. */
-  kinds?: readonly number[]
-  /** Decodes, and checks what came out. Returns its bytes. Throws the typed error for what is refused. */
-  decode: (input: Uint8Array) => number | Promise<number>
-  /** Bytes that decoding an input of this many may take. */
-  mayTake: (inputBytes: number) => number
-}
+import { type FuzzTarget, must } from './target.js'
 
 const KiB = 1024
 /** What small objects and the collector's own work account for. */
@@ -47,6 +33,8 @@ const SLACK_BYTES = 64 * KiB
 const HIDDEN = 24
 const BOUNDS = { hiddenSize: HIDDEN, experts: 16, layers: 4, maxTokens: 64 }
 const DTYPES: WireDtype[] = ['fp32', 'fp16', 'int8']
+const FRAMING_ERRORS = new Set(['InvalidDataLengthError', 'InvalidDataLengthLengthError', 'InvalidMessageLengthError', 'UnexpectedEOFError', 'RangeError'])
+const ADDRESS_ERRORS = new Set(['InvalidMultiaddrError', 'InvalidProtocolError', 'InvalidParametersError', 'ValidationError', 'UnknownProtocolError', 'RangeError', 'TypeError', 'Error', 'SyntaxError'])
 
 export async function fuzzTargets (): Promise<FuzzTarget[]> {
   const key = await generateKeyPair('Ed25519')
@@ -71,6 +59,22 @@ export async function fuzzTargets (): Promise<FuzzTarget[]> {
         let at = 0
         must(counts.every(count => new Set(experts.subarray(at, at += count)).size === count), 'an expert named twice')
         return hidden.byteLength + counts.byteLength + experts.byteLength + weights.byteLength
+      },
+      mayTake: bytes => bytes * 5
+    },
+    {
+      name: 'traced-requests',
+      reads: 'the same with a trace id',
+      share: 1,
+      valid: random => unframed(encodeRequest(random.below(2 ** 31), random.of(DTYPES), wholePart(batchOf(random)), HIDDEN, { traceId: hex(random, 16), spanId: hex(random, 8) })),
+      kinds: [1],
+      decode: input => {
+        const frame = decodeClientFrame(input, BOUNDS)
+        if (frame.kind === 'cancel' || frame.trace === undefined) return 0
+        const { traceId, spanId } = frame.trace
+        // Peers write them into their logs.
+        must(/^[0-9a-f]{32}$/.test(traceId) && /^[0-9a-f]{16}$/.test(spanId), 'a trace id that is none')
+        return frame.batch.hidden.byteLength
       },
       mayTake: bytes => bytes * 5
     },
@@ -212,6 +216,8 @@ export async function fuzzTargets (): Promise<FuzzTarget[]> {
         must(bytes <= input.length, 'more bytes than came in')
         return bytes
       },
+      // Of the length-prefix library; FrameStream turns them into ours.
+      refusal: ({ name }) => FRAMING_ERRORS.has(name) ? name : undefined,
       mayTake: bytes => bytes * 32
     },
     {
@@ -224,18 +230,13 @@ export async function fuzzTargets (): Promise<FuzzTarget[]> {
         must(ip.startsWith(subnet) && ip.length <= 20, 'a subnet that does not hold its address')
         return ip.length
       },
+      // Of multiaddr, for what is no address; libp2p does not let such a one further.
+      refusal: ({ name }) => ADDRESS_ERRORS.has(name) ? name : undefined,
       mayTake: bytes => bytes * 64
-    }
+    },
+    ...FILE_TARGETS,
+    ...HTTP_TARGETS
   ]
-}
-
-/** A decoder that lets through what it should have refused. */
-export class FuzzFinding extends Error {
-  override readonly name = 'FuzzFinding'
-}
-
-function must (holds: boolean, otherwise: string): void {
-  if (!holds) throw new FuzzFinding(`the decoder accepted ${otherwise}`)
 }
 
 /** Of the allocation check; small objects are not the input's to multiply. */
