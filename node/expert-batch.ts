@@ -1,6 +1,6 @@
 import type { ExpertBatch } from '../swarm/index.js'
 
-/** One batch of a layer with the tokens of all, in this order. */
+/** One batch of a layer with the tokens of all, in this order, and the names of all texts. */
 export function merged (batches: ExpertBatch[]): ExpertBatch {
   const join = <T extends Float32Array | Uint16Array>(into: T, parts: T[]): T => {
     let at = 0
@@ -13,12 +13,14 @@ export function merged (batches: ExpertBatch[]): ExpertBatch {
   const total = (of: (batch: ExpertBatch) => number): number => batches.reduce((sum, batch) => sum + of(batch), 0)
   const assignments = total(({ experts }) => experts.length)
   const tokens = total(batch => batch.tokens)
+  const traceIds = [...new Set(batches.flatMap(({ traceIds = [] }) => traceIds))]
   return {
     layer: batches[0].layer,
     tokens,
     hidden: join(new Float32Array(total(({ hidden }) => hidden.length)), batches.map(({ hidden }) => hidden)),
     counts: join(new Uint16Array(tokens), batches.map(({ counts }) => counts)),
     experts: join(new Uint16Array(assignments), batches.map(({ experts }) => experts)),
-    weights: join(new Float32Array(assignments), batches.map(({ weights }) => weights))
+    weights: join(new Float32Array(assignments), batches.map(({ weights }) => weights)),
+    ...traceIds.length > 0 && { traceIds }
   }
 }

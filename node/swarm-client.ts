@@ -8,7 +8,7 @@ import { generate, type GenerateEvent, type GenerateOptions, type Verification }
 import type { LapProfile } from './client/lap-profile.js'
 import { KeptCaches } from './client/kept-caches.js'
 import { type KvCache, kvCacheBytes } from './client/kv-cache.js'
-import { type LayerEvent, ObservedDispatcher } from './client/observed-dispatcher.js'
+import type { LayerEvent } from './client/observation.js'
 import type { SamplingOptions } from './client/sampler.js'
 import { Assistant, DraftPolicy, SelfDrafter, type SpeculationInit, type SpeculationOptions } from './client/speculation/index.js'
 import { Sequences } from './client/sequences.js'
@@ -78,7 +78,7 @@ export interface SwarmClientInit extends SpeculationOptions {
 }
 
 /** What `SwarmClient.generate` leaves to the model or to chance where it is not given. */
-export interface GenerateInit extends Omit<GenerateOptions, 'maxTokens' | 'sampling' | 'dispatcher'> {
+export interface GenerateInit extends Omit<GenerateOptions, 'maxTokens' | 'sampling' | 'observation'> {
   /** @default up to the end of the model's context */
   maxTokens?: number
   /** @default the model's own; the seed by chance */
@@ -125,7 +125,8 @@ export class SwarmClient {
       const ownThreads = bundle.config.hiddenSize < MIN_HIDDEN_FOR_THREADS ? 1 : threads
       const attention = await AttentionClient.load({
         bundle,
-        dispatcher: init.onLayer === undefined ? experts.dispatcher : new ObservedDispatcher(experts.dispatcher, init),
+        dispatcher: experts.dispatcher,
+        onLayer: init.onLayer,
         threads: ownThreads,
         device,
         onProgress: (done, total) => init.onProgress?.('load-layers', done, total),
@@ -177,10 +178,9 @@ export class SwarmClient {
    */
   generate (prompt: string | ChatMessage[] | number[], options: GenerateInit = {}): AsyncGenerator<GenerateEvent, void, void> {
     const { maxTokens = Infinity, sampling, specialTokens = 'skip', traceId, onLayer, ...rest } = options
-    const dispatcher = traceId === undefined && onLayer === undefined ? undefined : new ObservedDispatcher(this.attention.dispatcher, { traceId, onLayer })
     const promptTokens = this.tokensOf(prompt)
     return this.inTurn(promptTokens, options.signal, cache => generate(this.attention, () => this.text.tokenizer.stream({ skipSpecial: specialTokens === 'skip' }), promptTokens, {
-      ...this.speculation.defaults, ...defined(rest), dispatcher, maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
+      ...this.speculation.defaults, ...defined(rest), observation: { traceId, onLayer }, maxTokens, sampling: { ...this.config.sampling, seed: Math.floor(Math.random() * SEEDS), ...defined(sampling ?? {}) }
     }, this.speculation, cache, this.verification))
   }
 

@@ -13,8 +13,11 @@ export interface ExpertBatch {
   experts: Uint16Array
   /** [sum of counts], router weights, applied to each expert's output. */
   weights: Float32Array
-  /** W3C trace id, 32 hex digits, that the batch's requests are named by here and at the peers, see the events 'request-answered' and 'request-served'. @default not traced */
-  traceId?: string
+  /**
+   * W3C trace ids, 32 hex digits each, of the texts whose tokens these are: the batch's requests are named by them here and at the peers, see the events 'request-answered' and
+   * 'request-served'. @default not traced
+   */
+  traceIds?: readonly string[]
 }
 
 /** What an expert host answers: sum over a token's experts of weight * expert(hidden). */

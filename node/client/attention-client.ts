@@ -1,12 +1,14 @@
 import { attentionGraph, type Bundle, denseMlpGraph, headGraph, type LayerType, type TensorLookup } from '../../model-tools/index.js'
-import type { DispatchResult, ExpertBatch, ExpertDispatcher } from '../../swarm/index.js'
+import type { ExpertBatch, ExpertDispatcher } from '../../swarm/index.js'
 import type { Device } from '../device.js'
 import { f32Tensor, openSession, type Session, type Tensor } from '../onnx-session.js'
+import { type Asked, askAlone, askTogether } from './asking.js'
 import { Embedding } from './embedding.js'
 import type { Claim } from './claim.js'
 import { HeadRefinement } from './head-refinement.js'
 import { KvCache } from './kv-cache.js'
 import { LapProfile } from './lap-profile.js'
+import { type LayerEvent, type Observation, observe } from './observation.js'
 import { ropeAngles, ropeFrequencies } from './rope.js'
 import { SharedRequests } from './shared-requests.js'
 import { type Pass, Turns } from './turns.js'
@@ -19,6 +21,8 @@ export interface AttentionClientInit {
   threads: number
   /** Of attention, dense MLP and head. @default 'cpu' */
   device?: Device
+  /** Called twice per layer of each lap, whoever watches that. */
+  onLayer?: (event: LayerEvent) => void
   /** Called after each layer that was loaded. */
   onProgress?: (loaded: number, total: number) => void
   signal?: AbortSignal
@@ -36,8 +40,10 @@ export interface LapOptions {
   parents?: readonly number[]
   /** Where the lap's times are added to. */
   profile?: LapProfile
-  /** Computes this lap's experts. @default the client's */
+  /** Computes this lap's experts, unwatched. @default the client's */
   dispatcher?: ExpertDispatcher
+  /** Whose lap it is. */
+  observation?: Observation
   signal?: AbortSignal
 }
 
@@ -71,8 +77,10 @@ interface Lap {
   claim: Claim
   profile: LapProfile
   dispatcher: ExpertDispatcher
+  /** Rows [from, tokens) are wanted behind the last layer. */
+  from: number
   /** Has a layer's experts computed; called in a turn that meets others, at whose end what was asked is with the sockets. */
-  ask: (batch: ExpertBatch) => Promise<DispatchResult>
+  ask: (batch: ExpertBatch) => Asked
   /** Computes for a layer when it is this lap's turn, from the time that it is given on; beside other laps that `meet` there. */
   turn: <T>(layer: number, compute: (start: number) => Promise<T>, meet?: boolean) => Promise<T>
 }
@@ -102,7 +110,8 @@ export class AttentionClient {
     private readonly embedding: Embedding,
     private readonly layers: Layer[],
     private readonly head: Session,
-    readonly dispatcher: ExpertDispatcher
+    private readonly dispatcher: ExpertDispatcher,
+    private readonly onLayer: AttentionClientInit['onLayer']
   ) {
     this.config = bundle.config
     this.refinement = bundle.headTensor === 'head' ? new HeadRefinement(bundle.config, embedding) : undefined
@@ -110,7 +119,7 @@ export class AttentionClient {
   }
 
   /** Verifies the client part of the bundle and loads it. @throws ModelError 'hash-mismatch', 'not-found' */
-  static async load ({ bundle, dispatcher, threads, device, onProgress, signal }: AttentionClientInit): Promise<AttentionClient> {
+  static async load ({ bundle, dispatcher, threads, device, onLayer, onProgress, signal }: AttentionClientInit): Promise<AttentionClient> {
     await bundle.verify(bundle.clientFiles(), { signal })
     const { config, dir } = bundle
     const tensor: TensorLookup = name => bundle.tensor(name)
@@ -129,7 +138,7 @@ export class AttentionClient {
         onProgress?.(i + 1, config.layerTypes.length)
       }
       const head = await open(headGraph(config, tensor, bundle.headTensor))
-      return new AttentionClient(bundle, new Embedding(bundle), layers, head, dispatcher)
+      return new AttentionClient(bundle, new Embedding(bundle), layers, head, dispatcher, onLayer)
     } catch (error) {
       await Promise.all(opened.map(async session => { await session.release() }))
       throw error
@@ -147,7 +156,7 @@ export class AttentionClient {
    * as it was before them, and the same can be tried again.
    * @throws SwarmError 'experts-unavailable'; ModelError 'out-of-range' for a token id; RangeError past the context
    */
-  async lap (ids: ArrayLike<number>, cache: KvCache, { wanted = 'last', pass = 'decode', profile = new LapProfile(), dispatcher = this.dispatcher, parents, signal }: LapOptions = {}): Promise<LapResult> {
+  async lap (ids: ArrayLike<number>, cache: KvCache, { wanted = 'last', pass = 'decode', profile = new LapProfile(), dispatcher, observation = {}, parents, signal }: LapOptions = {}): Promise<LapResult> {
     const start = performance.now()
     const hidden = f32Tensor(this.embedding.lookup(ids), [ids.length, this.config.hiddenSize])
     const claim = cache.claim(ids.length, parents)
@@ -162,8 +171,15 @@ export class AttentionClient {
         cache,
         claim,
         profile,
-        dispatcher,
-        ask: async batch => await (decodes ? this.requests.add(batch, dispatcher, start => { profile.add(batch.layer, 'send', start) }, either) : sent(batch, dispatcher, profile, either)),
+        dispatcher: dispatcher ?? this.dispatcher,
+        from: wanted === 'none' ? claim.tokens : wanted === 'last' ? claim.tokens - 1 : 0,
+        ask: batch => {
+          const named = observation.traceId === undefined ? batch : { ...batch, traceIds: [observation.traceId] }
+          // A prompt's chunk is large enough for a request of its own.
+          const asked = decodes ? askTogether(this.requests, named, lap.dispatcher, profile, either) : askAlone(named, lap.dispatcher, profile, either)
+          if (dispatcher === undefined) for (const onLayer of [this.onLayer, observation.onLayer]) if (onLayer !== undefined) observe(batch, asked.result, onLayer)
+          return asked
+        },
         turn: async (layer, compute, meet) => {
           const due = performance.now()
           let begun = due
@@ -177,7 +193,7 @@ export class AttentionClient {
         }
       }
       const carry = await this.layerByLayer({ hidden }, lap)
-      const rows = wanted === 'none' ? NO_ROWS : await this.results(carry, wanted === 'last' ? claim.tokens - 1 : 0, lap)
+      const rows = wanted === 'none' ? NO_ROWS : await this.results(carry, lap)
       await cache.commit(claim)
       profile.lapDone(performance.now() - start)
       return { ...rows, spent }
@@ -195,10 +211,9 @@ export class AttentionClient {
     await Promise.all([this.head, ...this.layers.flatMap(({ attention, denseMlp }) => denseMlp === undefined ? [attention] : [attention, denseMlp])].map(session => session.release()))
   }
 
-  /** Returns what the last layer leaves behind. */
+  /** Returns what the last layer leaves behind, of the rows that are wanted: what the others would get from its experts, nothing reads. */
   private async layerByLayer (hidden: Carry, lap: Lap): Promise<Carry> {
     const { cache, claim, profile, turn } = lap
-    const tokens = claim.tokens
     let now = performance.now()
     const rope = this.rope(claim)
     profile.addOnce('embedding', now)
@@ -214,31 +229,33 @@ export class AttentionClient {
       }
       // The dense MLP computes while the request travels, but not beside experts that need the same cores.
       const denseFirst = lap.dispatcher.sharesCores?.(i) === true
-      const { out, pending, ...first } = await turn(i, async start => {
+      const from = i === this.layers.length - 1 ? lap.from : 0
+      const { attended, asked, ...first } = await turn(i, async start => {
         const out = await attention.run({ ...carry, ...rope[type], ...cached })
         cache.write(claim, i, { keys: out.new_k.data as Float32Array, values: out.new_v.data as Float32Array })
-        const attended = profile.add(i, 'attention', start)
-        const dense = denseFirst ? await computeDense(out.attended, attended) : undefined
-        const pending = lap.ask(expertBatch(i, tokens, this.config.topK, out))
+        const attendedAt = profile.add(i, 'attention', start)
+        if (from === claim.tokens) return { attended: out.attended }
+        const attended = rowsFrom(out.attended, from)
+        const dense = denseFirst ? await computeDense(attended, attendedAt) : undefined
+        const asked = lap.ask(expertBatch(i, this.config.topK, out, from))
         // A failure while the dense MLP computes is taken up by the await below.
-        pending.catch(() => {})
-        return { out, dense, pending }
+        asked.result.catch(() => {})
+        return { attended, dense, asked }
       }, true)
-      const dense = denseFirst || denseMlp === undefined ? first.dense : await turn(i, async start => await computeDense(out.attended, start))
+      if (asked === undefined) return {}
+      const dense = denseFirst || denseMlp === undefined ? first.dense : await turn(i, async start => await computeDense(attended, start))
       now = performance.now()
-      const { sum, timing, unchecked } = await pending
+      const { sum, timing, unchecked } = await asked.result
       if (unchecked !== undefined) cache.contributors.add(claim.start, unchecked)
-      profile.addWait(i, now, timing)
-      carry = { ...dense && { dense }, residual: out.attended, experts: f32Tensor(sum, [tokens, this.config.hiddenSize]) }
+      profile.addWait(i, now, timing, asked.sending)
+      carry = { ...dense && { dense }, residual: attended, experts: f32Tensor(sum, [...attended.dims]) }
     }
     return carry
   }
 
-  private async results (carry: Carry, firstRow: number, { profile, turn }: Lap): Promise<Rows> {
-    const H = this.config.hiddenSize
-    const rows = (x: Tensor): Tensor => f32Tensor((x.data as Float32Array).subarray(firstRow * H), [x.dims[0] - firstRow, H])
+  private async results (carry: Carry, { profile, turn }: Lap): Promise<Rows> {
     return await turn(this.layers.length - 1, async start => {
-      const { logits, states } = await this.head.run(Object.fromEntries(Object.entries(carry).map(([name, x]) => [name, rows(x)])))
+      const { logits, states } = await this.head.run(carry)
       const result = { logits: logits.data as Float32Array, states: states.data as Float32Array }
       this.refinement?.refine(result)
       profile.addOnce('head', start)
@@ -265,21 +282,22 @@ function anySignal (given: AbortSignal | undefined, own: AbortSignal): AbortSign
   return given === undefined ? own : AbortSignal.any([given, own])
 }
 
-/** A request of its own: a prompt's chunk is large enough. */
-async function sent (batch: ExpertBatch, dispatcher: ExpertDispatcher, profile: LapProfile, signal: AbortSignal | undefined): Promise<DispatchResult> {
-  const start = performance.now()
-  const pending = dispatcher.dispatch(batch, signal)
-  profile.add(batch.layer, 'send', start)
-  return await pending
+/** Of x [rows, width], those from `first` on. */
+function rowsFrom (x: Tensor, first: number): Tensor {
+  const [rows, width] = x.dims
+  return first === 0 ? x : f32Tensor((x.data as Float32Array).subarray(first * width), [rows - first, width])
 }
 
-function expertBatch (layer: number, tokens: number, topK: number, out: Record<string, Tensor>): ExpertBatch {
+/** Of the rows from `first` on. */
+function expertBatch (layer: number, topK: number, out: Record<string, Tensor>, first: number): ExpertBatch {
+  const hidden = rowsFrom(out.expert_input, first)
+  const tokens = hidden.dims[0]
   return {
     layer,
     tokens,
-    hidden: out.expert_input.data as Float32Array,
+    hidden: hidden.data as Float32Array,
     counts: new Uint16Array(tokens).fill(topK),
-    experts: Uint16Array.from(out.expert_ids.data as Int32Array),
-    weights: out.expert_weights.data as Float32Array
+    experts: Uint16Array.from((out.expert_ids.data as Int32Array).subarray(first * topK)),
+    weights: (out.expert_weights.data as Float32Array).subarray(first * topK)
   }
 }

@@ -64,6 +64,8 @@ export class CountedDispatcher implements ExpertDispatcher {
     this.use.add(batch)
     return this.dispatcher.dispatch(batch, signal)
   }
+
+  sharesCores (layer: number): boolean { return this.dispatcher.sharesCores?.(layer) === true }
 }
 
 /** Undefined for what is no JSON, too large, or cannot be read: a count is no reason to fail. */

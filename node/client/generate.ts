@@ -1,10 +1,10 @@
 import { ModelError, type TextStream } from '../../model-tools/index.js'
-import type { ExpertDispatcher } from '../../swarm/index.js'
 import { Answer } from './answer.js'
 import type { AttentionClient } from './attention-client.js'
 import type { KvCache } from './kv-cache.js'
 import { LapProfile, type LapTimes, type LayerTimes } from './lap-profile.js'
 import { logProbabilities, type StepLogProbabilities } from './log-probabilities.js'
+import type { Observation } from './observation.js'
 import { prefill, type PrefillEvent } from './prefill.js'
 import { Sampler, type SamplingOptions } from './sampler.js'
 import { chain, confirmDraft, DraftPolicy, type SpeculationInit, type SpeculationOptions, type SpeculationSummary, Speculator } from './speculation/index.js'
@@ -19,8 +19,8 @@ export interface GenerateOptions extends SpeculationOptions {
   stop?: string[]
   /** Tell the log-probability of each token, and of as many of the most likely ones. @default not told */
   logProbabilities?: number
-  /** Computes the experts. @default the client's */
-  dispatcher?: ExpertDispatcher
+  /** Who watches the laps, under which name. */
+  observation?: Observation
   /** Tokens that were generated already: goes on behind them. @default none */
   generated?: readonly number[]
   /** Whether what came after the first reply of a peer that turns out to lie is thrown away and computed again. @default false */
@@ -82,7 +82,7 @@ export async function * generate (
   cache = client.newCache(), verification: Verification = NOBODY_LIES
 ): AsyncGenerator<GenerateEvent, void, void> {
   const { maxPositions, eosTokenIds, vocabSize, hiddenSize } = client.config
-  const { maxTokens, generated = [], paranoid = false, dispatcher, signal } = options
+  const { maxTokens, generated = [], paranoid = false, observation, signal } = options
   if (promptTokens.length === 0) throw new ModelError('out-of-range', 'The prompt is empty: give at least one token.')
   if (promptTokens.length + generated.length > maxPositions) {
     throw new ModelError('out-of-range', `The prompt has ${promptTokens.length} tokens, the model's context ends at ${maxPositions}: shorten the prompt.`, { tokens: promptTokens.length, maxPositions })
@@ -103,7 +103,7 @@ export async function * generate (
   for (;;) {
     const context = { tokens: [...promptTokens, ...answer.tokens], cache, state: new Float32Array(0) as Float32Array, pick: (logits: Float32Array, position: number) => sampler.sample(logits, position), signal, likely: sampler.likely.bind(sampler) }
     for (const token of context.tokens) speculator.push(token)
-    let rows = yield * prefill(client, cache, context.tokens, { profile: prefilling, dispatcher, signal })
+    let rows = yield * prefill(client, cache, context.tokens, { profile: prefilling, observation, signal })
     context.state = rows.states
     const logitsOf = (row: number): Float32Array => rows.logits.subarray(row * vocabSize, (row + 1) * vocabSize)
     let chosen = answer.finishReason === undefined ? confirmDraft(chain([]), row => context.pick(logitsOf(row), context.tokens.length)) : { tokens: [], rows: [] }
@@ -128,7 +128,7 @@ export async function * generate (
       const draft = await speculator.draft(context, Math.min(maxTokens - answer.tokens.length, maxPositions - cache.length) - 1, client.decodingLaps + 1)
       const lapStart = performance.now()
       const { length: before } = cache
-      rows = await client.lap([context.tokens[context.tokens.length - 1], ...draft.tokens], cache, { wanted: 'all', parents: draft.parents, profile: decode, dispatcher, signal })
+      rows = await client.lap([context.tokens[context.tokens.length - 1], ...draft.tokens], cache, { wanted: 'all', parents: draft.parents, profile: decode, observation, signal })
       chosen = confirmDraft(draft, (row, depth) => context.pick(logitsOf(row), context.tokens.length + depth))
       cache.keep(before, chosen.rows)
       const last = chosen.rows[chosen.rows.length - 1]

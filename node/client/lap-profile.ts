@@ -1,4 +1,5 @@
 import type { DispatchTiming } from '../../swarm/index.js'
+import type { Sending } from './shared-requests.js'
 
 /** What a layer spends its time on, in milliseconds of wall time. */
 export interface LayerTimes {
@@ -60,12 +61,16 @@ export class LapProfile {
 
   /**
    * Divides the wait for a layer's experts, by what the dispatch says of itself: what is done here last (decoding, combining) is at the
-   * wait's end, and the rest is shared as the slowest answer's time was; a part of that passed before, beside the dense MLP.
+   * wait's end, and the rest is shared as the slowest answer's time was; a part of that passed before, beside the dense MLP. What of the wait was before the
+   * sending ended, which laps of other sequences had a part in, is no answer's.
    */
-  addWait (layer: number, start: number, { encodeMs, networkMs, queueMs, serviceMs, decodeMs, combineMs }: DispatchTiming): number {
+  addWait (layer: number, start: number, { encodeMs, networkMs, queueMs, serviceMs, decodeMs, combineMs }: DispatchTiming, sending: Sending = { fromMs: start, toMs: start }): number {
     const now = this.now()
     const times = this.ofLayer(layer)
-    let left = now - start
+    const [from, to] = [Math.max(start, sending.fromMs), Math.max(start, sending.toMs)]
+    times.turn += from - start
+    times.send += to - from
+    let left = now - to
     const take = (row: keyof LayerTimes, ms: number): void => {
       const taken = Math.min(left, ms)
       times[row] += taken

@@ -1,7 +1,7 @@
-import type { ExpertDispatcher } from '../../swarm/index.js'
 import type { AttentionClient, LapResult } from './attention-client.js'
 import type { KvCache } from './kv-cache.js'
 import type { LapProfile } from './lap-profile.js'
+import type { Observation } from './observation.js'
 
 /** Tokens of the longest chunk. Where a layer has 128 experts and a token takes 8, an expert gets four tokens of it: longer ones gain it little. */
 const LONGEST_CHUNK = 64
@@ -24,8 +24,7 @@ export interface PrefillEvent {
 
 export interface PrefillOptions {
   profile: LapProfile
-  /** @default the client's */
-  dispatcher?: ExpertDispatcher
+  observation?: Observation
   signal?: AbortSignal
 }
 
@@ -45,7 +44,7 @@ export function prefillChunks (tokens: number[]): number[][] {
  * is nothing to compute, because all wait for the network, the next chunk sets out. So as many are under way as hide the round
  * trips, 1 + round trip / compute of a chunk, and no more. When it throws or is left, no lap is in flight any more.
  */
-export async function * prefill (client: AttentionClient, cache: KvCache, tokens: number[], { profile, dispatcher, signal }: PrefillOptions): AsyncGenerator<PrefillEvent, LapResult, void> {
+export async function * prefill (client: AttentionClient, cache: KvCache, tokens: number[], { profile, observation, signal }: PrefillOptions): AsyncGenerator<PrefillEvent, LapResult, void> {
   const cached = cache.length
   const chunks = prefillChunks(tokens.slice(cached))
   const left = new AbortController()
@@ -57,7 +56,7 @@ export async function * prefill (client: AttentionClient, cache: KvCache, tokens
       if (i > 0) await Promise.race([laps[i - 1], client.turns.idle()])
       if (i >= MOST_IN_FLIGHT) await laps[i - MOST_IN_FLIGHT]
     })
-    const lap = start.then(async () => await client.lap(chunk, cache, { wanted: i === chunks.length - 1 ? 'last' : 'none', pass: 'prefill', profile, dispatcher, signal: either }))
+    const lap = start.then(async () => await client.lap(chunk, cache, { wanted: i === chunks.length - 1 ? 'last' : 'none', pass: 'prefill', profile, observation, signal: either }))
     lap.catch(() => { /* whoever awaits it below hears of it; those behind it fail likewise */ })
     laps.push(lap)
   }

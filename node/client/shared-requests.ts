@@ -1,13 +1,19 @@
 import type { DispatchResult, ExpertBatch, ExpertDispatcher } from '../../swarm/index.js'
 import { merged } from '../expert-batch.js'
 
+/** When a request was handed to the sockets, on the clock of performance.now. */
+export interface Sending {
+  fromMs: number
+  toMs: number
+}
+
 /** A batch that waits for others of its layer. */
 interface Gathered {
   batch: ExpertBatch
   dispatcher: ExpertDispatcher
   signal?: AbortSignal
-  /** Told when it was sent, with the time at which sending began: of several that are sent together, the last one. */
-  onSent: (start: number) => void
+  /** Told when it was sent; `last` is the one of several that are sent together whose turn it ends. */
+  onSent: (sending: Sending, last: boolean) => void
   resolve: (result: DispatchResult | Promise<DispatchResult>) => void
   reject: (reason: unknown) => void
 }
@@ -20,14 +26,14 @@ export class SharedRequests {
   private readonly gathered: Gathered[] = []
 
   /** The experts of a batch; it is sent at the next `send`, or never where the signal aborts before. */
-  async add (batch: ExpertBatch, dispatcher: ExpertDispatcher, onSent: (start: number) => void, signal?: AbortSignal): Promise<DispatchResult> {
+  async add (batch: ExpertBatch, dispatcher: ExpertDispatcher, onSent: Gathered['onSent'], signal?: AbortSignal): Promise<DispatchResult> {
     return await new Promise((resolve, reject) => { this.gathered.push({ batch, dispatcher, signal, onSent, resolve, reject }) })
   }
 
   /** Sends what was gathered, with the sockets when it returns. */
   send (): void {
     if (this.gathered.length === 0) return
-    const start = performance.now()
+    const fromMs = performance.now()
     const all = this.gathered.splice(0)
     const alive = all.filter(({ signal, reject }) => {
       if (signal?.aborted === true) reject(signal.reason)
@@ -38,7 +44,8 @@ export class SharedRequests {
       if (own.length === 1) own[0].resolve(dispatcher.dispatch(own[0].batch, own[0].signal))
       else sendTogether(dispatcher, own)
     }
-    all[all.length - 1].onSent(start)
+    const sending = { fromMs, toMs: performance.now() }
+    for (const [i, { onSent }] of all.entries()) onSent(sending, i === all.length - 1)
   }
 }
 
@@ -59,7 +66,7 @@ function sendTogether (dispatcher: ExpertDispatcher, members: Gathered[]): void 
     let at = 0
     for (const [i, { batch, resolve }] of members.entries()) {
       const end = at + batch.hidden.length
-      // Encoding is part of sending, which only the last one is told of.
+      // Encoding is part of sending, for which only the last one's turn was used.
       resolve({ ...result, sum: sum.subarray(at, end), timing: i === members.length - 1 ? timing : { ...timing, encodeMs: 0 } })
       at = end
     }

@@ -1,5 +1,5 @@
 import type { ExpertBatch, ExpertCompute, ExpertSum } from '../../swarm/index.js'
-import type { LayerEvent } from '../client/observed-dispatcher.js'
+import type { LayerEvent } from '../client/observation.js'
 
 /** A batch that was computed. */
 export interface ServedBatch {

@@ -2,7 +2,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import type { AuditCounters, PeerStats, SwarmEvent } from '../../swarm/index.js'
 import type { GenerateEvent } from '../client/generate.js'
 import type { LapTimes } from '../client/lap-profile.js'
-import type { LayerEvent } from '../client/observed-dispatcher.js'
+import type { LayerEvent } from '../client/observation.js'
 import { SECONDS_BUCKETS } from './buckets.js'
 
 /** What a client does, for Prometheus. Hand `onLayer` and `onEvent` to `SwarmClient.open`, each event of a generation to `onGenerate`. */

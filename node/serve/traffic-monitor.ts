@@ -1,6 +1,6 @@
 import type { Generation } from '../client/generate.js'
 import type { LapTimes } from '../client/lap-profile.js'
-import type { LayerEvent } from '../client/observed-dispatcher.js'
+import type { LayerEvent } from '../client/observation.js'
 
 /** Weight of the newest lap in a layer's means: about the last ten laps count. */
 const SMOOTHING = 0.2

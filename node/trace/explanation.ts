@@ -9,7 +9,7 @@ const OUTLIER = 2
 
 /** Why a generation took as long as it did, in sentences, what matters most first; after each cause what would help. */
 export function explain (trace: GenerationTrace): string[] {
-  return [...overview(trace), ...causes(trace).sort((a, b) => b.share - a.share).map(({ text }) => text), ...outliers(trace), ...incidents(trace)]
+  return [...overview(trace), ...causes(trace).sort((a, b) => b.share - a.share).map(({ text }) => text), ...outliers(trace), ...sharing(trace), ...incidents(trace)]
     .map(text => text.replace(/(^|[.;] )peer …/g, (_, before: string) => `${before}${before.startsWith(';') ? 'peer' : 'Peer'} …`))
 }
 
@@ -82,6 +82,14 @@ function outliers ({ layers, laps }: GenerationTrace): string[] {
   const worst = laps.reduce((a, b) => b.ms > a.ms ? b : a, { atMs: 0, ms: 0 })
   if (laps.length > 3 && worst.ms > OUTLIER * usualLap) said.push(`The slowest pass took ${ms(worst.ms)}, ${(worst.ms / usualLap).toFixed(1)} times the median of ${ms(usualLap)}, ${(worst.atMs / 1000).toFixed(1)} s after the start.`)
   return said
+}
+
+/** Times are those that this text waited: what it shared with others is not divided between them. */
+function sharing ({ spans }: GenerationTrace): string[] {
+  const shared = spans.filter(({ sharedWith }) => sharedWith !== undefined)
+  if (shared.length === 0) return []
+  const texts = shared.reduce((sum, { sharedWith }) => sum + 1 + sharedWith!, 0) / shared.length
+  return [`${shared.length} of ${spans.length} requests carried tokens of other texts as well, of ${texts.toFixed(1)} texts on average: their times are whole here, for this text waited that long; its own part of the work was smaller.`]
 }
 
 function incidents ({ incidents: all }: GenerationTrace): string[] {

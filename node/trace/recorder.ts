@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { PeerStats, SwarmEvent } from '../../swarm/index.js'
 import type { GenerateEvent } from '../client/generate.js'
 import type { LayerTimes } from '../client/lap-profile.js'
-import type { LayerEvent } from '../client/observed-dispatcher.js'
+import type { LayerEvent } from '../client/observation.js'
 import { type GenerationTrace, type Incident, INCIDENTS_KEPT, type LapTime, LAPS_KEPT, type Span, SPANS_KEPT, type TracedLayer } from './trace.js'
 
 /** Records one generation: hand it `traceId` and `onLayer`, each of its events to `onGenerate`, and the client's to `onEvent`, which tells by the trace id which are of this generation. */
@@ -22,8 +22,11 @@ export class TraceRecorder {
   readonly onLayer = (event: LayerEvent): void => { this.current.add(event, performance.now(), this.start) }
 
   readonly onEvent = (event: SwarmEvent): void => {
-    if ('traceId' in event && event.traceId !== this.traceId) return
-    if (event.type === 'request-answered' && this.spans.length < SPANS_KEPT) this.spans.push({ spanId: event.spanId, peerId: event.peerId, layer: event.layer, atMs: performance.now() - this.start, ms: event.tookMs })
+    const texts = textsOf(event)
+    if (texts !== undefined && !texts.includes(this.traceId)) return
+    if (event.type === 'request-answered' && this.spans.length < SPANS_KEPT) {
+      this.spans.push({ spanId: event.spanId, peerId: event.peerId, layer: event.layer, atMs: performance.now() - this.start, ms: event.tookMs, ...texts!.length > 1 && { sharedWith: texts!.length - 1 } })
+    }
     const incident = incidentOf(event, performance.now() - this.start)
     if (incident !== undefined && this.incidents.length < INCIDENTS_KEPT) this.incidents.push(incident)
   }
@@ -43,6 +46,12 @@ export class TraceRecorder {
       tokensPerSecond, firstTokenMs, lap, prefillLap, layers: this.decode.layers(layers), prefillLayers: this.prefill.layers(prefillLayers), laps: this.decode.laps, peers, incidents: this.incidents, spans: this.spans
     }
   }
+}
+
+/** Trace ids of the texts that an event is of; undefined for what is of none or of all. */
+function textsOf (event: SwarmEvent): readonly string[] | undefined {
+  if ('traceId' in event) return [event.traceId, ...event.links ?? []]
+  return 'traceIds' in event ? event.traceIds : undefined
 }
 
 function incidentOf (event: SwarmEvent, atMs: number): Incident | undefined {

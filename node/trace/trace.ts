@@ -41,6 +41,8 @@ export interface Span {
   atMs: number
   /** From the hand-over to the socket to the answer. */
   ms: number
+  /** Other texts whose tokens it carried; absent where there were none. */
+  sharedWith?: number
 }
 
 /** A layer's means over the laps. */

@@ -114,7 +114,7 @@ export async function fuzzTargets (): Promise<FuzzTarget[]> {
       share: 1,
       valid: random => unframed(random.chance(0.2)
         ? encodeRefusal({ code: 'busy', retryAfterMs: random.below(10_000) })
-        : encodeWelcome({ maxFrameBytes: constants.MAX_FRAME_BYTES, maxTokens: 1 + random.below(2_000), maxInFlight: 1 + random.below(100), traces: random.below(2) === 1, blocks: blocksOf(random, 16, 4) })),
+        : encodeWelcome({ maxFrameBytes: constants.MAX_FRAME_BYTES, maxTokens: 1 + random.below(2_000), maxInFlight: 1 + random.below(100), traces: random.below(2) === 1, traceLinks: random.below(40), blocks: blocksOf(random, 16, 4) })),
       decode: input => {
         const reply = decodeHelloReply(input, 16)
         if ('code' in reply) return 0

@@ -4,7 +4,7 @@ import { SwarmError } from '../errors.js'
 import type { WireDtype } from '../interface.js'
 import { decodePeerFrame, decodeReplyRows, encodeCancel, encodeRequest, replyBytes, requestBytes } from './codec.js'
 import type { PeerFrame, RequestPart, WireErrorCode } from './codec.js'
-import { newRequestTrace, type RequestTrace, TRACE_BYTES } from '../trace-context.js'
+import { MAX_TRACE_BYTES, MAX_TRACE_LINKS, newRequestTrace, type RequestTrace } from '../trace-context.js'
 import { FrameStream } from './frames.js'
 import { decodeHelloReply, encodeHello, type Welcome } from './handshake.js'
 
@@ -53,8 +53,8 @@ export interface RequestOptions {
   signal?: AbortSignal
   /** Form of both ways; one that the peer takes. @default that of the stream */
   dtype?: WireDtype
-  /** Names the request here, and at a peer that takes such names. @default not traced */
-  traceId?: string
+  /** Texts whose tokens it carries: they name the request here, and at a peer that takes such names. @default not traced */
+  traceIds?: readonly string[]
 }
 
 /** A request that has been handed to the socket. */
@@ -133,7 +133,7 @@ export class ExpertClient {
   /** Whether a request of this size and its reply fit the agreed limits. */
   fits (tokens: number, assignments: number): boolean {
     const { hiddenSize, wire } = this.#init
-    const bytes = Math.max(requestBytes(wire, tokens, assignments, hiddenSize) + TRACE_BYTES, replyBytes(wire, tokens, hiddenSize))
+    const bytes = Math.max(requestBytes(wire, tokens, assignments, hiddenSize) + MAX_TRACE_BYTES, replyBytes(wire, tokens, hiddenSize))
     return tokens <= this.welcome.maxTokens && bytes <= Math.min(this.welcome.maxFrameBytes, limits.MAX_FRAME_BYTES)
   }
 
@@ -146,7 +146,7 @@ export class ExpertClient {
    * Encodes and hands the request to the socket before it returns. The reply rejects with SwarmError 'peer-gone', 'timeout', 'aborted',
    * 'malformed' (the reply), or what the peer answers: 'busy', 'not-hosted', 'too-large', 'compute-failed', 'malformed' (the request).
    */
-  ask (part: RequestPart, { deadlineMs, signal, dtype = this.#init.wire, traceId }: RequestOptions): AskedPeer {
+  ask (part: RequestPart, { deadlineMs, signal, dtype = this.#init.wire, traceIds }: RequestOptions): AskedPeer {
     if (this.closed) return refusedAtOnce(new SwarmError('peer-gone', `The connection to peer ${this.peerId} ended.`, { peerId: this.peerId }))
     if (signal?.aborted === true) return refusedAtOnce(aborted())
     if (this.#pending.size >= this.welcome.maxInFlight || this.#frames.backlogBytes > limits.MAX_WRITE_BACKLOG_BYTES) {
@@ -154,8 +154,8 @@ export class ExpertClient {
     }
     const id = this.#takeId()
     const startedAt = performance.now()
-    const trace = traceId == null ? undefined : newRequestTrace(traceId)
-    const framed = encodeRequest(id, dtype, part, this.#init.hiddenSize, this.welcome.traces ? trace : undefined)
+    const trace = newRequestTrace(traceIds)
+    const framed = encodeRequest(id, dtype, part, this.#init.hiddenSize, this.#told(trace))
     const encodedAt = performance.now()
     const cancel = (): void => { this.#cancel(id, aborted()) }
     const reply = new Promise<PartReply>((resolve, reject) => {
@@ -285,6 +285,12 @@ export class ExpertClient {
       case 'wrong-wire': return new SwarmError(code, `${peer} does not take ${this.#init.wire} on the wire.`, { wire: this.#init.wire })
       case 'compute-failed': return new SwarmError(code, `${peer} failed to compute.`, {})
     }
+  }
+
+  /** What the peer is told of a trace. */
+  #told (trace: RequestTrace | undefined): RequestTrace | undefined {
+    if (!this.welcome.traces || trace?.links == null) return this.welcome.traces ? trace : undefined
+    return { ...trace, links: trace.links.slice(0, Math.min(MAX_TRACE_LINKS, this.welcome.traceLinks)) }
   }
 
   /** Ids wrap after 2^32 requests and skip those in flight. */

@@ -2,7 +2,7 @@ import * as limits from '../constants.js'
 import { SwarmError } from '../errors.js'
 import type { SwarmErrorCode } from '../errors.js'
 import type { ExpertBatch, WireDtype } from '../interface.js'
-import { type RequestTrace, TRACE_BYTES, traceBytes, traceOf } from '../trace-context.js'
+import { decodeTrace, encodeTrace, MAX_TRACE_LINKS, type RequestTrace, traceBytes } from '../trace-context.js'
 import { allFinite, readRows, rowBytes, writeRows } from './rows.js'
 
 /*
@@ -13,7 +13,8 @@ import { allFinite, readRows, rowBytes, writeRows } from './rows.js'
  *             16 u16 counts[T], u16 experts[N], padding to a multiple of 4, f32 weights[N], rows [T, H]
  *             Token t owns the next counts[t] entries of experts and weights; the counts sum up to N. It names no expert
  *             twice, for the sum over its experts is computed with one weight each.
- *             With the highest bit of the dtype set, a trace id of 16 bytes and a span id of 8 follow (only to peers whose welcome says so).
+ *             With the highest bit of the dtype set, a trace id of 16 bytes and a span id of 8 follow, then trace ids of other texts that
+ *             have a part in the request, up to the frame's end (only to peers whose welcome says so, and at most as many as it says).
  *   reply     0 u8 kind = 2   1 u8 dtype   2 u16 zero    4 u32 id   8 u32 T   12 u32 queue µs   16 u32 service µs
  *             20 rows [T, H]: per token the sum of weight * expert(hidden)
  *   error     0 u8 kind = 3   1 u8 code    2 u16 zero    4 u32 id   8 u32 retry after ms
@@ -90,7 +91,7 @@ export function replyBytes (dtype: WireDtype, tokens: number, hiddenSize: number
 export function encodeRequest (id: number, dtype: WireDtype, part: RequestPart, hiddenSize: number, trace?: RequestTrace): Uint8Array {
   const { tokens, counts, experts, weights } = part
   const bytes = requestBytes(dtype, tokens, experts.length, hiddenSize)
-  const { framed, frame, view } = allocateFrame(bytes + (trace == null ? 0 : TRACE_BYTES))
+  const { framed, frame, view } = allocateFrame(bytes + (trace == null ? 0 : traceBytes(trace.links?.length ?? 0)))
   view.setUint8(0, REQUEST)
   view.setUint8(1, DTYPES.indexOf(dtype) | (trace == null ? 0 : TRACED))
   view.setUint16(2, part.layer, true)
@@ -104,7 +105,7 @@ export function encodeRequest (id: number, dtype: WireDtype, part: RequestPart, 
   if ((small.length & 1) === 1) view.setUint16(weightsAt - 2, 0, true)
   new Float32Array(frame.buffer, frame.byteOffset + weightsAt, weights.length).set(weights)
   writeRows(dtype, part.hidden, part.rows, tokens, hiddenSize, frame, requestRowsAt(tokens, experts.length))
-  if (trace != null) frame.set(traceBytes(trace), bytes)
+  if (trace != null) frame.set(encodeTrace(trace), bytes)
   return framed
 }
 
@@ -178,7 +179,8 @@ function decodeRequest (frame: Uint8Array, view: DataView, id: number, bounds: R
   if (tokens > bounds.maxTokens) throw new SwarmError('too-large', `A request has more than ${bounds.maxTokens} tokens.`, { limit: bounds.maxTokens })
   if (assignments > tokens * limits.MAX_EXPERTS_PER_TOKEN) throw malformed('more experts than its tokens can ask for')
   const bytes = requestBytes(dtype, tokens, assignments, bounds.hiddenSize)
-  if (frame.byteLength !== bytes + (traced ? TRACE_BYTES : 0)) throw malformed('a request whose length does not fit its header')
+  const behind = frame.byteLength - bytes
+  if (traced ? !isTrace(behind) : behind !== 0) throw malformed('a request whose length does not fit its header')
 
   const counts = readUint16s(frame, REQUEST_HEADER, tokens)
   let sum = 0
@@ -198,7 +200,13 @@ function decodeRequest (frame: Uint8Array, view: DataView, id: number, bounds: R
   if (!allFinite(weights)) throw malformed('a weight that is not finite')
   const hidden = readRows(dtype, frame, requestRowsAt(tokens, assignments), tokens, bounds.hiddenSize)
   if (hidden == null) throw malformed('a hidden state that is not finite')
-  return { kind: 'request', id, dtype, batch: { layer, tokens, hidden, counts, experts, weights }, ...(traced && { trace: traceOf(frame.subarray(bytes)) }) }
+  return { kind: 'request', id, dtype, batch: { layer, tokens, hidden, counts, experts, weights }, ...(traced && { trace: decodeTrace(frame.subarray(bytes)) }) }
+}
+
+/** Whether a trace has so many bytes. */
+function isTrace (bytes: number): boolean {
+  const links = (bytes - traceBytes(0)) / (traceBytes(1) - traceBytes(0))
+  return Number.isInteger(links) && links >= 0 && links <= MAX_TRACE_LINKS
 }
 
 /** Reads the head of a frame that a peer sent; the rows of a reply are read by `decodeReplyRows` once its id is known. Throws SwarmError 'malformed'. */

@@ -28,7 +28,7 @@ interface Avoided {
 export class Delivery {
   readonly #init: SwarmDispatcherInit
   readonly #state: DispatchState
-  readonly #traceId: string | undefined
+  readonly #traceIds: readonly string[]
   readonly #signal: AbortSignal | undefined
   /** Undefined where nothing is compared. */
   readonly #crossCheck: CrossCheck | undefined
@@ -37,10 +37,10 @@ export class Delivery {
   #patienceEndsAt = Infinity
   #failures = 0
 
-  constructor (init: SwarmDispatcherInit, state: DispatchState, traceId: string | undefined, signal: AbortSignal | undefined) {
+  constructor (init: SwarmDispatcherInit, state: DispatchState, traceIds: readonly string[] = [], signal?: AbortSignal) {
     this.#init = init
     this.#state = state
-    this.#traceId = traceId
+    this.#traceIds = traceIds
     this.#signal = signal
     this.#crossCheck = init.auditor && new CrossCheck({
       auditor: init.auditor,
@@ -87,8 +87,8 @@ export class Delivery {
   }
 
   /** What events of a traced delivery have beside the rest. */
-  get #named (): { traceId?: string } {
-    return this.#traceId == null ? {} : { traceId: this.#traceId }
+  get #named (): { traceIds?: readonly string[] } {
+    return this.#traceIds.length === 0 ? {} : { traceIds: this.#traceIds }
   }
 
   /** Sends as much of `part` as somebody can be asked for; `unplaced` is the rest. */
@@ -127,7 +127,7 @@ export class Delivery {
     const dtype = form ?? wireOf(this.#init.wire, manifest.wires, latency, size, form => this.#bytesOf(part, form))
     size.bytes = this.#bytesOf(part, dtype)
     const sentAtMs = performance.now()
-    return { part, session, size, sentAtMs, dtype, ...client.ask(part, { deadlineMs: latency.deadlineMs(size), signal: this.#signal, dtype, traceId: this.#traceId }) }
+    return { part, session, size, sentAtMs, dtype, ...client.ask(part, { deadlineMs: latency.deadlineMs(size), signal: this.#signal, dtype, traceIds: this.#traceIds }) }
   }
 
   #sizeFor (part: RequestPart, { client }: Session): RequestSize {

@@ -77,7 +77,7 @@ export class SwarmDispatcher implements ExpertDispatcher {
       const timing = { encodeMs: 0, networkMs: 0, queueMs: 0, serviceMs: 0, decodeMs: 0, combineMs: 0 }
       return Promise.resolve({ sum: new Float32Array(batch.tokens * hiddenSize), timing })
     }
-    const delivery = new Delivery(this.#init, this.#state, batch.traceId, signal)
+    const delivery = new Delivery(this.#init, this.#state, batch.traceIds, signal)
     return delivery.deliver(wholePart(batch), batch.tokens)
   }
 

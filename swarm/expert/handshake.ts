@@ -24,6 +24,8 @@ export interface Welcome {
   maxInFlight: number
   /** Whether a request may have a trace behind it. */
   traces: boolean
+  /** Other texts that the trace may name; 0 for peers of before there were any. */
+  traceLinks: number
   blocks: HostedBlock[]
 }
 

@@ -3,7 +3,7 @@ import * as constants from '../constants.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
 import type { ExpertBatch, WireDtype } from '../interface.js'
 import { decodeClientFrame, encodeError, encodeReply, isRequest, isWireCode, readFrameId, replyBytes, type WireErrorCode } from './codec.js'
-import type { RequestTrace } from '../trace-context.js'
+import { MAX_TRACE_LINKS, type RequestTrace } from '../trace-context.js'
 import { FrameStream } from './frames.js'
 import { decodeHello, encodeRefusal, encodeWelcome, type Hello, type Refusal } from './handshake.js'
 import { allFinite } from './rows.js'
@@ -125,6 +125,7 @@ export class ServedStream {
       maxTokens: maxRequestTokens,
       maxInFlight: maxRequestsPerPeer,
       traces: true,
+      traceLinks: MAX_TRACE_LINKS,
       blocks: [...this.#state.hosted.blocks]
     }))
   }

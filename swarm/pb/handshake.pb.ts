@@ -331,6 +331,11 @@ export namespace HelloReply {
     value: boolean
   }
 
+  export interface HelloReplyWelcomeTraceLinksFieldEvent {
+    field: '$.welcome.traceLinks'
+    value: number
+  }
+
   export interface HelloReplyRefusalCodeFieldEvent {
     field: '$.refusal.code'
     value: number
@@ -349,7 +354,7 @@ export namespace HelloReply {
     return decodeMessage(buf, HelloReply.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<HelloReply>): Generator<HelloReplyWelcomeMaxFrameBytesFieldEvent | HelloReplyWelcomeMaxTokensFieldEvent | HelloReplyWelcomeMaxInFlightFieldEvent | HelloReplyWelcomeBlocksLayerFieldEvent | HelloReplyWelcomeBlocksFirstExpertFieldEvent | HelloReplyWelcomeBlocksExpertsFieldEvent | HelloReplyWelcomeTracesFieldEvent | HelloReplyRefusalCodeFieldEvent | HelloReplyRefusalRetryAfterMsFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<HelloReply>): Generator<HelloReplyWelcomeMaxFrameBytesFieldEvent | HelloReplyWelcomeMaxTokensFieldEvent | HelloReplyWelcomeMaxInFlightFieldEvent | HelloReplyWelcomeBlocksLayerFieldEvent | HelloReplyWelcomeBlocksFirstExpertFieldEvent | HelloReplyWelcomeBlocksExpertsFieldEvent | HelloReplyWelcomeTracesFieldEvent | HelloReplyWelcomeTraceLinksFieldEvent | HelloReplyRefusalCodeFieldEvent | HelloReplyRefusalRetryAfterMsFieldEvent> {
     return streamMessage(buf, HelloReply.codec(), opts)
   }
 }
@@ -360,6 +365,7 @@ export interface Welcome {
   maxInFlight: number
   blocks: WelcomeBlock[]
   traces: boolean
+  traceLinks: number
 }
 
 export namespace Welcome {
@@ -399,6 +405,11 @@ export namespace Welcome {
           w.bool(obj.traces)
         }
 
+        if ((obj.traceLinks != null && obj.traceLinks !== 0)) {
+          w.uint32(48)
+          w.uint32(obj.traceLinks)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -408,7 +419,8 @@ export namespace Welcome {
           maxTokens: 0,
           maxInFlight: 0,
           blocks: [],
-          traces: false
+          traces: false,
+          traceLinks: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -441,6 +453,10 @@ export namespace Welcome {
             }
             case 5: {
               obj.traces = reader.bool()
+              break
+            }
+            case 6: {
+              obj.traceLinks = reader.uint32()
               break
             }
             default: {
@@ -508,6 +524,13 @@ export namespace Welcome {
               }
               break
             }
+            case 6: {
+              yield {
+                field: `${prefix}.traceLinks`,
+                value: reader.uint32()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -558,6 +581,11 @@ export namespace Welcome {
     value: boolean
   }
 
+  export interface WelcomeTraceLinksFieldEvent {
+    field: '$.traceLinks'
+    value: number
+  }
+
   export function encode (obj: Partial<Welcome>): Uint8Array<ArrayBuffer> {
     return encodeMessage(obj, Welcome.codec())
   }
@@ -566,7 +594,7 @@ export namespace Welcome {
     return decodeMessage(buf, Welcome.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Welcome>): Generator<WelcomeMaxFrameBytesFieldEvent | WelcomeMaxTokensFieldEvent | WelcomeMaxInFlightFieldEvent | WelcomeBlocksLayerFieldEvent | WelcomeBlocksFirstExpertFieldEvent | WelcomeBlocksExpertsFieldEvent | WelcomeTracesFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Welcome>): Generator<WelcomeMaxFrameBytesFieldEvent | WelcomeMaxTokensFieldEvent | WelcomeMaxInFlightFieldEvent | WelcomeBlocksLayerFieldEvent | WelcomeBlocksFirstExpertFieldEvent | WelcomeBlocksExpertsFieldEvent | WelcomeTracesFieldEvent | WelcomeTraceLinksFieldEvent> {
     return streamMessage(buf, Welcome.codec(), opts)
   }
 }

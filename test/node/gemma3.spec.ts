@@ -75,7 +75,7 @@ describe('Gemma 3, a dense model, all local, f32', function () {
 
   it('asks for expert 0 with weight 1, for every token in every layer', async () => {
     recorder.batches.length = 0
-    await lap([2, 500, 501], client.newCache(), 'none')
+    await lap([2, 500, 501], client.newCache(), 'all')
     assert.deepEqual(recorder.batches.map(({ layer }) => layer), [0, 1, 2, 3, 4, 5, 6])
     for (const { tokens, counts, experts, weights } of recorder.batches) {
       assert.deepEqual([tokens, [...counts], [...experts], [...weights]], [3, [1, 1, 1], [0, 0, 0], [1, 1, 1]])

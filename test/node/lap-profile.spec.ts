@@ -29,6 +29,15 @@ describe('LapProfile', () => {
     assert.deepEqual([send, serialise], [6, 4])
   })
 
+  it('takes what a wait was for others\' turns, and for the sending of all, out of what answers took', () => {
+    const profile = new LapProfile(() => 100)
+    profile.addWait(0, 10, { ...NO_TIMING, networkMs: 40 }, { fromMs: 40, toMs: 55 })
+    profile.addWait(1, 50, { ...NO_TIMING, networkMs: 40 }, { fromMs: 40, toMs: 55 })
+    profile.addWait(2, 60, { ...NO_TIMING, networkMs: 40 }, { fromMs: 40, toMs: 55 })
+    profile.lapDone(100)
+    assert.deepEqual(profile.layers().map(({ turn, send, network }) => [turn, send, network]), [[30, 15, 45], [0, 5, 45], [0, 0, 40]])
+  })
+
   it('adds up to the total, with what is not explained in a row of its own', () => {
     const profile = new LapProfile(() => 50)
     profile.addOnce('embedding', 47)

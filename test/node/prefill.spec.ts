@@ -73,10 +73,22 @@ describe('prefill, f32', function () {
     assert.ok(dispatcher.mostInFlight >= 3, `${dispatcher.mostInFlight} in flight`)
   })
 
+  it('asks the experts of the last layer for the last token alone, whose logits are those of a lap that asks for all', async () => {
+    const asked = new Map<number, number>()
+    dispatcher.onDispatch = ({ layer, tokens }) => { asked.set(layer, (asked.get(layer) ?? 0) + tokens) }
+    const { result } = await read(client.newCache())
+    assert.deepEqual([...asked].sort(([a], [b]) => a - b), [[0, 504], [1, 504], [2, 504], [3, 504], [4, 504], [5, 1]])
+    const cache = client.newCache()
+    let whole: LapResult | undefined
+    for (const chunk of prefillChunks(ids)) whole = await client.lap(chunk, cache, { wanted: 'all' })
+    const last = whole!.logits.subarray(-client.config.vocabSize)
+    result.logits.forEach((logit, id) => { assert.ok(Math.abs(logit - last[id]) < 1e-3, `${logit} for ${last[id]}`) })
+  })
+
   it('fails with what a chunk failed with, and leaves nothing in flight', async () => {
     const cause = new Error('nobody holds these experts')
     let batches = 0
-    dispatcher.onDispatch = () => { if (++batches === 20) throw cause }
+    dispatcher.onDispatch = () => { if (++batches === 10) throw cause }
     const cache = client.newCache()
     await assert.rejects(read(cache), cause)
     assert.equal(dispatcher.inFlight, 0)

@@ -35,18 +35,27 @@ describe('requests of several sequences for a layer', () => {
   it('are sent as one, and each gets its own rows', async () => {
     const [requests, held] = [new SharedRequests(), new Held()]
     const sent: string[] = []
-    const pending = [batch(1), batch(2, 3), batch(4)].map(async (one, i) => await requests.add(one, held, () => { sent.push(`of ${i}`) }))
+    const pending = [batch(1), batch(2, 3), batch(4)].map(async (one, i) => await requests.add(one, held, (sending, last) => { sent.push(`${sending.toMs >= sending.fromMs ? 'sent' : ''} ${i} ${last}`) }))
     assert.equal(held.asked.length, 0)
     requests.send()
     requests.send()
     assert.deepEqual(held.asked.map(({ tokens, hidden, experts }) => [tokens, [...hidden], [...experts]]), [[4, [1, -1, 2, -2, 3, -3, 4, -4], [1, 2, 3, 4]]])
-    assert.deepEqual(sent, ['of 2'])
+    assert.deepEqual(sent, ['sent 0 false', 'sent 1 false', 'sent 2 true'])
     held.answer()
     const results = await Promise.all(pending)
     assert.deepEqual(results.map(({ sum }) => [...sum]), [[2, -2], [4, -4, 6, -6], [8, -8]])
     assert.deepEqual(results.map(({ unchecked }) => unchecked), [['a peer'], ['a peer'], ['a peer']])
     assert.deepEqual(results.map(({ timing }) => timing.encodeMs), [0, 0, 1])
     assert.equal(results.every(({ sum }) => sum.length % H === 0), true)
+  })
+
+  it('are named after all texts that have a part in them', async () => {
+    const [requests, held] = [new SharedRequests(), new Held()]
+    const pending = [['a'], undefined, ['b'], ['a']].map(async traceIds => await requests.add({ ...batch(1), traceIds }, held, () => {}))
+    requests.send()
+    assert.deepEqual(held.asked[0].traceIds, ['a', 'b'])
+    held.answer()
+    await Promise.all(pending)
   })
 
   it('of different dispatchers do not meet', async () => {

@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import OpenAI from 'openai'
 import { GenerationTraces, type SwarmEvent } from '../../../node/index.js'
-import { TraceStore } from '../../../node/trace/index.js'
+import { explain, TraceStore } from '../../../node/trace/index.js'
 import { ServedSwarm } from '../../fixtures/served-swarm.js'
 
 const CALLER = '4bf92f3577b34da6a3ce929d0e0e4736'
+
+const TEXTS = 8
 
 describe('traces of what serve generates', function () {
   this.timeout(180_000)
@@ -24,7 +26,7 @@ describe('traces of what serve generates', function () {
     store = new TraceStore(dir)
     traces = new GenerationTraces(assert.fail, store)
     swarm = await ServedSwarm.start(traces.onEvent, event => { if (event.type === 'request-served') served.push(event) })
-    const { url } = await swarm.serve({ traces, onRequest: ({ traceId }) => { logged.push(traceId) } })
+    const { url } = await swarm.serve({ traces, limits: { concurrent: TEXTS }, onRequest: ({ traceId }) => { logged.push(traceId) } })
     openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0 })
   })
   after(async () => {
@@ -34,7 +36,7 @@ describe('traces of what serve generates', function () {
   })
 
   const spansOf = async (traceId: string): Promise<string[]> => (await store.open(traceId)).spans.map(({ spanId, layer }) => `${spanId} ${layer}`).sort()
-  const servedOf = (traceId: string): string[] => served.filter(event => event.traceId === traceId).map(({ spanId, layer }) => `${spanId} ${layer}`).sort()
+  const servedOf = (traceId: string): string[] => served.filter(event => [event.traceId, ...event.links ?? []].includes(traceId)).map(({ spanId, layer }) => `${spanId} ${layer}`).sort()
 
   it('go on with the trace of the caller, in the answer, the log, the record and at the peers', async () => {
     const { data, request_id: requestId } = await openai.completions.create({ model: swarm.client.bundle.id, prompt: 'One day', max_tokens: 4 }, { headers: { traceparent: `00-${CALLER}-00f067aa0ba902b7-01` } }).withResponse()
@@ -61,6 +63,33 @@ describe('traces of what serve generates', function () {
       assert.ok(trace.laps.length > 0 && trace.laps.length <= trace.tokens)
       assert.deepEqual(await spansOf(id), servedOf(id))
     }
+  })
+
+  it('name all of each text\'s requests where texts share them, and the texts are those of each alone', async () => {
+    const prompts = Array.from({ length: TEXTS }, (_, i) => `${['One day', 'Tom had a ball.', 'A cat sat', 'The sun was'][i % 4]}${' and'.repeat(Math.floor(i / 4))}`)
+    const text = async (prompt: string): Promise<{ id: string, text: string }> => {
+      const { data, request_id: id } = await openai.completions.create({ model: swarm.client.bundle.id, prompt, max_tokens: 16, temperature: 0 }).withResponse()
+      return { id: id!, text: data.choices[0].text }
+    }
+    const alone: string[] = []
+    for (const prompt of prompts) alone.push((await text(prompt)).text)
+    const asked = (): number => swarm.client.peers().reduce((sum, { requests }) => sum + requests, 0)
+    const before = asked()
+    const together = await Promise.all(prompts.map(text))
+    assert.deepEqual(together.map(({ text }) => text), alone)
+    const requests = asked() - before
+    await traces.settle()
+    let spans = 0
+    for (const { id } of together) {
+      const trace = await store.open(id)
+      const known = new Set(servedOf(id))
+      assert.ok((await spansOf(id)).every(span => known.has(span)))
+      const laps = trace.laps.length + 1
+      assert.ok(trace.spans.length >= 6 * laps, `${trace.spans.length} requests in ${laps} laps of six layers`)
+      assert.ok(trace.spans.some(({ sharedWith = 0 }) => sharedWith > 0) && explain(trace).some(sentence => /requests carried tokens of other texts/.test(sentence)))
+      spans += trace.spans.length
+    }
+    assert.ok(requests < 0.9 * spans, `${requests} requests for ${spans} that the texts had a part in`)
   })
 
   it('are of the answer\'s own id where the caller has none that will do', async () => {

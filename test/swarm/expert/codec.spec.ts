@@ -3,6 +3,7 @@ import * as limits from '../../../swarm/constants.js'
 import { asSwarmError, type SwarmErrorCode } from '../../../swarm/errors.js'
 import { decodeClientFrame, decodePeerFrame, decodeReplyRows, encodeCancel, encodeError, encodeReply, encodeRequest, readFrameId, replyBytes, requestBytes } from '../../../swarm/expert/codec.js'
 import type { WireDtype } from '../../../swarm/interface.js'
+import { MAX_TRACE_LINKS } from '../../../swarm/trace-context.js'
 import { batchOf } from '../fixtures/batches.js'
 import { seeded } from '../../../scripts/seeded.js'
 
@@ -61,6 +62,18 @@ describe('expert frames', () => {
       assert.deepEqual(decoded.batch, untraced.batch)
       assert.equal(codeOf(() => decodeClientFrame(frame.slice(0, -1), BOUNDS)), 'malformed')
       assert.equal(codeOf(() => decodeClientFrame(changed(frame, view => { view.setUint8(1, view.getUint8(1) & 0x7f) }), BOUNDS)), 'malformed')
+    })
+
+    it(`carry the traces of other texts in ${dtype}, as many as are allowed`, () => {
+      const [id, ...links] = Array.from({ length: MAX_TRACE_LINKS + 2 }, (_, i) => String(i + 1).padStart(32, '0'))
+      const traced = (links: string[]): Uint8Array => unframed(encodeRequest(7, dtype, batchOf(2, HIDDEN, [[0, 15], [], [3]]), HIDDEN, { traceId: id, spanId: 'fedcba9876543210', links }))
+      for (const count of [1, MAX_TRACE_LINKS]) {
+        const decoded = decodeClientFrame(traced(links.slice(0, count)), BOUNDS)
+        assert.ok(decoded.kind === 'request')
+        assert.deepEqual(decoded.trace, { traceId: id, spanId: 'fedcba9876543210', links: links.slice(0, count) })
+      }
+      assert.equal(codeOf(() => decodeClientFrame(traced(links), BOUNDS)), 'malformed')
+      assert.equal(codeOf(() => decodeClientFrame(traced(links.slice(0, 2)).slice(0, -1), BOUNDS)), 'malformed')
     })
 
     it(`carry only the named rows in ${dtype}`, () => {
