@@ -8,7 +8,7 @@ import { isModelId, modelDirectory, openBundleStore, openOrFetchManifest } from 
 import { Closers } from './closers.js'
 import { Donation, type DonationEvent } from './donation.js'
 import { ExpertHost, type LoadProgress, residentMemory, type WeightMapping, type WorkerEvent } from './host/expert-host.js'
-import { mappingPays } from './host/memory.js'
+import { mappingPays } from './host/allocator.js'
 import { type ComputeObservers, ObservedCompute } from './host/observed-compute.js'
 import { LateCompute } from './host/late-compute.js'
 import { VERSION } from './version.js'
@@ -36,7 +36,7 @@ export interface SwarmPeerInit extends AccessLists, ComputeObservers {
   limits?: Partial<PeerLimits>
   /** Compute workers. @default all cores */
   threads?: number
-  /** See ExpertHostInit. @default where it takes less memory (mappingPays) */
+  /** See ExpertHostInit. @default where that takes less memory (mappingPays) */
   mapWeights?: boolean
   onEvent?: OnSwarmEvent
   onDonation?: (event: DonationEvent) => void
@@ -142,7 +142,7 @@ export class SwarmPeer {
         bundle,
         blocks: hosted,
         threads: init.threads,
-        mapWeights: init.mapWeights ?? mappingPays(),
+        mapWeights: init.mapWeights ?? await mappingPays(bundle),
         onLoad: init.onProgress,
         onWorker: event => {
           serving.setAvailable(compute.host?.available !== false)

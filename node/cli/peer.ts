@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type { Command } from 'commander'
-import { Dashboard, formatRanges, isModelId, mappingPays, type PeerLimits, PeerMetrics, type PeerStatus, serveMetrics, SwarmPeer, TrafficMonitor } from '../index.js'
+import { Dashboard, formatRanges, isModelId, type PeerLimits, PeerMetrics, type PeerStatus, returnLargePieces, serveMetrics, SwarmPeer, TrafficMonitor } from '../index.js'
 import { action, command, parse, UsageError } from './command.js'
 import { cannotListen } from './http-errors.js'
 import { Log, type LogOptions, logOptions } from './log.js'
@@ -46,7 +46,7 @@ export function peerCommand (): Command {
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated; none starts a swarm', parse.collect)
     .option('--key <file>', 'identity of this peer, created when it does not exist (default: a fresh one)')
     .option('--threads <n>', 'compute workers (default: all cores)', parse.count(1))
-    .option('--map-weights', 'keep packed weights in files beside the bundle (as large as it) and map them (default: where MALLOC_MMAP_THRESHOLD_ is set, see docs/hosting.md)')
+    .option('--map-weights', 'keep packed weights in files beside the bundle (as large as it) and map them (default: where that takes less memory: Linux x64)')
     .option('--no-map-weights', 'keep them in memory')
     .option('--dashboard [port]', `show the swarm and this peer's work on a web page of this machine (default port: ${DASHBOARD_PORT}; 0 takes a free one)`, parse.count(0))
     .option('--metrics <[host:]port>', 'serve Prometheus metrics there, on the loopback interface unless a host is named')
@@ -94,7 +94,7 @@ export function peerCommand (): Command {
       terminal.endProgress()
       metrics?.follow(peer)
       const dashboard = monitor && await openDashboard(peer, monitor, options.dashboard === true ? DASHBOARD_PORT : options.dashboard ?? 0)
-      logMapping(log, peer.mapping, options.mapWeights)
+      await logMapping(log, peer.mapping, options.mapWeights)
       const blocks = peer.blocks.map(({ layer, firstExpert, experts }) => ({ layer, firstExpert, experts }))
       terminal.event('ready', { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks, dashboard: dashboard?.url, metrics: scraped?.url })
       ready = true
@@ -117,10 +117,10 @@ export function peerCommand (): Command {
     }, 0))
 }
 
-function logMapping (log: Log, { experts, notMapped }: SwarmPeer['mapping'], asked: boolean | undefined): void {
+async function logMapping (log: Log, { experts, notMapped }: SwarmPeer['mapping'], asked: boolean | undefined): Promise<void> {
   if (notMapped !== undefined) log.write('warn', 'not-mapped', `Weights of ${experts} experts are mapped, those of others are kept in memory: ${notMapped}.`, { experts, reason: notMapped })
   else if (experts > 0) log.write('info', 'mapped', `Weights of ${experts} experts are mapped.`, { experts })
-  if (asked === true && !mappingPays()) log.write('warn', 'mapping-costs', 'The C library keeps what packing took, so mapped weights take more memory than others: start with MALLOC_MMAP_THRESHOLD_=1048576 in the environment.', {})
+  if (asked === true && !await returnLargePieces()) log.write('warn', 'mapping-costs', 'The C library keeps what packing took, so mapped weights take more memory than others here.', {})
 }
 
 async function openDashboard (peer: SwarmPeer, monitor: TrafficMonitor, port: number): ReturnType<typeof Dashboard.start> {

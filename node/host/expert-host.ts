@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { type BlockEntry, type Bundle, formatBytes, ModelError } from '../../model-tools/index.js'
 import { type ExpertBatch, type ExpertCompute, type ExpertSum, isSwarmError, SwarmError } from '../../swarm/index.js'
+import { returnLargePieces } from './allocator.js'
 import { groupByExpert } from './batch.js'
 import { BatchQueue, type JobResult } from './batch-queue.js'
 import type { HostedExpert } from './compute-messages.js'
@@ -122,7 +123,10 @@ export class ExpertHost implements ExpertCompute {
     const { bundle, blocks, threads = availableParallelism(), memoryLimit, mapWeights = false, onProgress, onLoad, signal } = init
     requireMemory(bundle, [], blocks, { starting: threads, limit: memoryLimit })
     await removeOfTheDead(bundle.dir, SCRATCH_FILE)
-    if (mapWeights) await prunePacked(bundle)
+    if (mapWeights) {
+      await returnLargePieces()
+      await prunePacked(bundle)
+    }
     const host = new ExpertHost(bundle, memoryLimit, mapWeights, init)
     try {
       await host.add(blocks, {

@@ -32,18 +32,6 @@ export function mayDropScales (): boolean {
   return process.platform === 'linux' && process.arch === 'x64'
 }
 
-/** Largest pieces that the C library may keep when they are freed, in bytes, where mapped weights are to save memory. */
-const KEPT_BYTES = 1024 * 1024
-
-/**
- * Whether mapped weights take less memory than others here. onnxruntime packs at loading also what is mapped, and frees that; glibc keeps it, 2 MiB an expert of
- * the 26B shape, unless MALLOC_MMAP_THRESHOLD_ was set before the process started. Nothing can set it later.
- */
-export function mappingPays (): boolean {
-  const threshold = Number(process.env.MALLOC_MMAP_THRESHOLD_)
-  return mayDropScales() && threshold > 0 && threshold <= KEPT_BYTES
-}
-
 /** Of a matrix as onnxruntime keeps it: packed; what it packed from is unmapped. */
 export function packedBytes ({ format, shape: [rows, columns], zeros }: TensorEntry): number {
   const values = rows * columns

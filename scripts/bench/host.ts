@@ -92,8 +92,7 @@ async function compare (): Promise<void> {
 }
 
 async function startProcess (model: string, more: string[] = []): Promise<Start> {
-  const env = { ...process.env, ...more.includes('--map') && { MALLOC_MMAP_THRESHOLD_: '1048576' } }
-  const { stdout } = await run(process.execPath, [fileURLToPath(import.meta.url), '--start', model, '--threads', String(threads), ...more], { maxBuffer: 2 ** 24, env })
+  const { stdout } = await run(process.execPath, [fileURLToPath(import.meta.url), '--start', model, '--threads', String(threads), ...more], { maxBuffer: 2 ** 24 })
   return JSON.parse(stdout) as Start
 }
 
