@@ -10,6 +10,7 @@ import { chooseLocalBlocks } from './client/local-choice.js'
 import { LocalExperts, SplitDispatcher } from './client/local-experts.js'
 import { LocalOnly } from './client/speculation/index.js'
 import type { Closers } from './closers.js'
+import { mappingPays } from './host/allocator.js'
 import { ExpertHost, expertHostBytes, hostBaseBytes } from './host/expert-host.js'
 import type { SwarmClientInit } from './swarm-client.js'
 
@@ -161,7 +162,13 @@ async function fetchMissing (bundle: Bundle, blocks: BlockEntry[], host: SwarmHo
 }
 
 async function localExperts (bundle: Bundle, blocks: BlockEntry[], init: SwarmClientInit, threads: number, closers: Closers): Promise<LocalExperts> {
-  const host = await ExpertHost.load({ bundle, blocks, threads, inOwnThread: true, onProgress: (done, total) => init.onProgress?.('verify-experts', done, total), signal: init.signal })
+  const host = await ExpertHost.load({
+    bundle, blocks, threads,
+    inOwnThread: true,
+    mapWeights: init.mapWeights ?? mappingPays(bundle),
+    onLoad: ({ phase, done, total }) => { if (phase !== 'load') init.onProgress?.(phase === 'pack' ? 'pack-experts' : 'verify-experts', done, total) },
+    signal: init.signal
+  })
   closers.add(async () => { await host.stop() })
   return new LocalExperts(host)
 }

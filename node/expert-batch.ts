@@ -24,3 +24,22 @@ export function merged (batches: ExpertBatch[]): ExpertBatch {
     ...traceIds.length > 0 && { traceIds }
   }
 }
+
+/** A batch in parts of at most `tokens`, in order. */
+export function sliced (batch: ExpertBatch, tokens: number): ExpertBatch[] {
+  if (batch.tokens <= tokens) return [batch]
+  const H = batch.hidden.length / batch.tokens
+  const slices: ExpertBatch[] = []
+  for (let first = 0, from = 0; first < batch.tokens; first += tokens) {
+    const counts = batch.counts.subarray(first, first + tokens)
+    const to = from + counts.reduce((sum, count) => sum + count, 0)
+    slices.push({
+      layer: batch.layer, tokens: counts.length, counts,
+      hidden: batch.hidden.subarray(first * H, (first + counts.length) * H),
+      experts: batch.experts.subarray(from, to),
+      weights: batch.weights.subarray(from, to)
+    })
+    from = to
+  }
+  return slices
+}

@@ -42,6 +42,8 @@ export interface SwarmClientInit extends SpeculationOptions {
    * are fetched from peers. @default none
    */
   localMemory?: number
+  /** Of local experts, see ExpertHostInit. @default where that takes less memory (mappingPays) */
+  mapWeights?: boolean
   /** Directory where it is kept from run to run which peers lied, and how often which experts were used, which is what hot blocks are chosen by. @default not kept */
   stateDir?: string
   /**
@@ -73,7 +75,7 @@ export interface SwarmClientInit extends SpeculationOptions {
   onEvent?: OnSwarmEvent
   /** Called twice per layer of each lap of all generations, for a view of the traffic. */
   onLayer?: (event: LayerEvent) => void
-  onProgress?: (step: 'fetch-blocks' | 'verify-experts' | 'load-layers' | 'find-peers', done: number, total: number) => void
+  onProgress?: (step: 'fetch-blocks' | 'verify-experts' | 'pack-experts' | 'load-layers' | 'find-peers', done: number, total: number) => void
   signal?: AbortSignal
 }
 

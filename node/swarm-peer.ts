@@ -142,7 +142,7 @@ export class SwarmPeer {
         bundle,
         blocks: hosted,
         threads: init.threads,
-        mapWeights: init.mapWeights ?? await mappingPays(bundle),
+        mapWeights: init.mapWeights ?? mappingPays(bundle),
         onLoad: init.onProgress,
         onWorker: event => {
           serving.setAvailable(compute.host?.available !== false)

@@ -14,6 +14,7 @@ export interface ClientOptions extends OutputOptions, SwarmKeyOptions {
   wire: WireChoice
   localLayers: string
   localMemory?: number
+  mapWeights?: boolean
   threads?: number
   device: Device
   draft: DraftChoice
@@ -32,6 +33,8 @@ export function withClientOptions (command: Command): Command {
     .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact, auto is fp16, or int8 over slow links').choices(['auto', 'fp32', 'fp16', 'int8']).default('auto'))
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
     .option('--local-memory <size>', 'memory for further experts, such as 6GiB: what nobody has, then the layers that are slowest to reach, then what is used most', parse.bytes)
+    .option('--map-weights', 'keep packed weights of local experts in files beside the bundle (as large as it) and map them (default: where that takes less memory: Linux x64)')
+    .option('--no-map-weights', 'keep them in memory')
     .option('--threads <n>', 'threads of this machine to use (default: all cores)', parse.count(1))
     .option('--audit <share>', 'share of the requests that two peers answer, to catch who lies: 1 compares every reply before it is used, 0 none', parse.number(0, 1), 0.02)
     .option('--audit-seed <text>', 'equal seeds compare the same requests, for tests (default: by chance, so that nobody can tell)')
@@ -48,6 +51,7 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
   const bars = {
     'fetch-blocks': terminal.progress('Fetching blocks'),
     'verify-experts': terminal.progress('Verifying blocks'),
+    'pack-experts': terminal.progress('Packing weights, once'),
     'load-layers': terminal.progress('Loading layers'),
     'find-peers': terminal.progress('Finding peers')
   }
@@ -65,6 +69,7 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
     wire: options.wire,
     localLayers,
     localMemory: options.localMemory,
+    mapWeights: options.mapWeights,
     stateDir: stateDirectory(),
     threads: options.threads,
     device: options.device,

@@ -94,7 +94,7 @@ export function peerCommand (): Command {
       terminal.endProgress()
       metrics?.follow(peer)
       const dashboard = monitor && await openDashboard(peer, monitor, options.dashboard === true ? DASHBOARD_PORT : options.dashboard ?? 0)
-      await logMapping(log, peer.mapping, options.mapWeights)
+      logMapping(log, peer.mapping, options.mapWeights)
       const blocks = peer.blocks.map(({ layer, firstExpert, experts }) => ({ layer, firstExpert, experts }))
       terminal.event('ready', { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks, dashboard: dashboard?.url, metrics: scraped?.url })
       ready = true
@@ -117,10 +117,10 @@ export function peerCommand (): Command {
     }, 0))
 }
 
-async function logMapping (log: Log, { experts, notMapped }: SwarmPeer['mapping'], asked: boolean | undefined): Promise<void> {
+function logMapping (log: Log, { experts, notMapped }: SwarmPeer['mapping'], asked: boolean | undefined): void {
   if (notMapped !== undefined) log.write('warn', 'not-mapped', `Weights of ${experts} experts are mapped, those of others are kept in memory: ${notMapped}.`, { experts, reason: notMapped })
   else if (experts > 0) log.write('info', 'mapped', `Weights of ${experts} experts are mapped.`, { experts })
-  if (asked === true && !await returnLargePieces()) log.write('warn', 'mapping-costs', 'The C library keeps what packing took, so mapped weights take more memory than others here.', {})
+  if (asked === true && !returnLargePieces()) log.write('warn', 'mapping-costs', 'The C library keeps what packing took, so mapped weights take more memory than others here.', {})
 }
 
 async function openDashboard (peer: SwarmPeer, monitor: TrafficMonitor, port: number): ReturnType<typeof Dashboard.start> {

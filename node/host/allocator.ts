@@ -1,3 +1,4 @@
+import koffi from 'koffi'
 import type { Bundle } from '../../model-tools/index.js'
 import { mayDropScales, packedBytes } from './memory.js'
 
@@ -7,31 +8,30 @@ const KEPT_BYTES = 1024 * 1024
 /** Of mallopt, in malloc.h of glibc. */
 const M_MMAP_THRESHOLD = -3
 
-let asked: Promise<boolean> | undefined
+let asked: boolean | undefined
 
 /**
  * Makes the C library map pieces of KEPT_BYTES and more, for the whole process, so that they go back to the system when they are freed; whether it does.
  * onnxruntime packs at loading also what is mapped, and frees that; glibc would keep it, 2 MiB an expert of the 26B shape. Who has set MALLOC_MMAP_THRESHOLD_
  * has decided that.
  */
-export async function returnLargePieces (): Promise<boolean> {
-  return await (asked ??= mayDropScales() ? setThreshold() : Promise.resolve(false))
+export function returnLargePieces (): boolean {
+  return (asked ??= mayDropScales() && setThreshold())
 }
 
 /** Whether a bundle's mapped weights take less memory than others here. The first matrix stands for all: those of small models are pieces that the C library keeps. */
-export async function mappingPays (bundle: Bundle): Promise<boolean> {
+export function mappingPays (bundle: Bundle): boolean {
   const [{ gateUp }] = bundle.experts(bundle.blocks[0])
-  return gateUp.scales !== undefined && packedBytes(gateUp) >= KEPT_BYTES && await returnLargePieces()
+  return gateUp.scales !== undefined && packedBytes(gateUp) >= KEPT_BYTES && returnLargePieces()
 }
 
-async function setThreshold (): Promise<boolean> {
+function setThreshold (): boolean {
   const threshold = process.env.MALLOC_MMAP_THRESHOLD_
   if (threshold !== undefined) return Number(threshold) > 0 && Number(threshold) <= KEPT_BYTES
   try {
-    const { default: koffi } = await import('koffi')
     const mallopt = koffi.load(null).func('int mallopt(int, int)') as (parameter: number, value: number) => number
     return mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) === 1
-  } catch { // an optional package that is not there, or another C library
+  } catch { // another C library
     return false
   }
 }

@@ -2,7 +2,7 @@ import type { ExpertBatch, ExpertSum } from '../../swarm/index.js'
 import { merged } from '../expert-batch.js'
 
 /** Jobs with the workers at once: while one is computed the next one lies ready, and what comes meanwhile can still be merged. */
-const JOBS_AT_ONCE = 2
+export const JOBS_AT_ONCE = 2
 
 /** A merged job ends at this many tokens, so that no batch waits long behind it. */
 const MAX_JOB_TOKENS = 64

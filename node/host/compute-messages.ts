@@ -1,5 +1,6 @@
 import type { BlockEntry, ExpertEntry } from '../../model-tools/index.js'
 import type { PackedBlock, PackedExpert } from './packed-blocks.js'
+import type { ComputeJob } from './shared-job.js'
 
 /** What a compute worker gets at its start. */
 export interface ComputeWorkerData {
@@ -11,17 +12,14 @@ export interface HostedExpert extends ExpertEntry {
   layer: number
 }
 
-/** Some experts of one layer on some rows. Expert i owns the next `counts[i]` entries of `rows` and `weights`. */
-export interface ComputeJob {
-  kind: 'compute'
-  layer: number
-  /** [tokens, H] */
-  hidden: Float32Array
-  experts: Uint16Array
-  counts: Uint16Array
-  /** Token of each assignment. */
-  rows: Uint16Array
-  weights: Float32Array
+export interface LoadRequest {
+  kind: 'load'
+  expert: HostedExpert
+  /** Of one run. */
+  threads: number
+  packed?: PackedExpert
+  /** Whether it is another thread's, to be computed when that has other things to do; only if it can be mapped. */
+  common: boolean
 }
 
 /** What a worker does, one thing at a time, in order of arrival. */
@@ -31,12 +29,12 @@ export type ComputeRequest =
   | { kind: 'verify', block: BlockEntry, map: boolean }
   /** Makes the packed form of a block that was verified. */
   | { kind: 'pack', block: BlockEntry }
-  | { kind: 'load', expert: HostedExpert, threads: number, packed?: PackedExpert }
+  | LoadRequest
   | { kind: 'unload', layer: number, expert: number }
 
 /** What a request came to. */
 export interface Performed {
-  /** [tokens, H], of a 'compute'; else empty */
+  /** [tokens, H], of a 'compute' if this thread computed the last expert of the job; else empty */
   sum: Float32Array
   /** Of a 'verify' or 'pack': the block's packed form. */
   packed?: PackedBlock

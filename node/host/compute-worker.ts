@@ -20,7 +20,7 @@ port.on('message', ({ id, request }: { id: number, request: ComputeRequest }) =>
     try {
       const performed = await experts.perform(request)
       const result: ComputeResult = { ...performed, serviceMicros: Math.round((performance.now() - start) * 1000) }
-      port.postMessage({ id, result } satisfies ComputeReply, [performed.sum.buffer as ArrayBuffer])
+      port.postMessage({ id, result } satisfies ComputeReply, performed.sum.length > 0 ? [performed.sum.buffer as ArrayBuffer] : [])
     } catch (error) {
       port.postMessage({ id, error: failure(error) } satisfies ComputeReply)
     }

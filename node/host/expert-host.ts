@@ -2,15 +2,15 @@ import { availableParallelism } from 'node:os'
 import { type BlockEntry, type Bundle, formatBytes, ModelError } from '../../model-tools/index.js'
 import { type ExpertBatch, type ExpertCompute, type ExpertSum, isSwarmError, SwarmError } from '../../swarm/index.js'
 import { returnLargePieces } from './allocator.js'
-import { groupByExpert } from './batch.js'
-import { BatchQueue, type JobResult } from './batch-queue.js'
+import { BatchQueue } from './batch-queue.js'
 import type { HostedExpert } from './compute-messages.js'
 import { SCRATCH_FILE } from './expert-session.js'
 import { ComputeThread } from './compute-thread.js'
+import { Jobs } from './jobs.js'
 import { LastingThread } from './lasting-thread.js'
 import { availableMemory, expertHostBytes, hostBaseBytes } from './memory.js'
 import { OwnThread } from './own-thread.js'
-import { type PackedBlock, packedExpert, prunePacked, removePacked } from './packed-blocks.js'
+import { type PackedBlock, type PackedExpert, packedExpert, prunePacked, removePacked } from './packed-blocks.js'
 import { removeOfTheDead } from './scratch.js'
 import { spreadOver, type Thread } from './spread.js'
 
@@ -74,9 +74,8 @@ export interface ExpertHostInit {
 }
 
 /**
- * Computes the experts of some blocks in threads, one session an expert, each expert on one thread: expert e of
- * every layer on thread e modulo threads. The split depends on nothing but the number of threads, so equal batches give
- * equal bits.
+ * Computes the experts of some blocks in threads, one session an expert. Expert e of every layer is on thread e modulo threads, and if its weights are mapped on another one too,
+ * which computes it when it has nothing else to do. Equal batches give equal bits, whoever computes what (SharedJob).
  */
 export class ExpertHost implements ExpertCompute {
   private readonly threads: Array<LastingThread | OwnThread>
@@ -92,7 +91,7 @@ export class ExpertHost implements ExpertCompute {
   /** `layer/expert` of those whose weights are mapped. */
   readonly #mapped = new Set<string>()
   #notMapped: string | undefined
-  readonly #queue = new BatchQueue(async batch => await this.#run(batch))
+  readonly #queue: BatchQueue
 
   private constructor (
     private readonly bundle: Bundle,
@@ -113,6 +112,8 @@ export class ExpertHost implements ExpertCompute {
     }))
     // The last one: the workers have their parts before this thread begins with its own.
     this.threads = inOwnThread ? [...workers, new OwnThread(bundle)] : workers
+    const jobs = new Jobs(this.threads, (layer, expert) => this.#mapped.has(nameOf({ layer, expert })) ? this.#holders(expert) : this.#holders(expert).slice(0, 1))
+    this.#queue = new BatchQueue(async batch => await jobs.run(batch))
   }
 
   /**
@@ -124,7 +125,7 @@ export class ExpertHost implements ExpertCompute {
     requireMemory(bundle, [], blocks, { starting: threads, limit: memoryLimit })
     await removeOfTheDead(bundle.dir, SCRATCH_FILE)
     if (mapWeights) {
-      await returnLargePieces()
+      returnLargePieces()
       await prunePacked(bundle)
     }
     const host = new ExpertHost(bundle, memoryLimit, mapWeights, init)
@@ -188,15 +189,12 @@ export class ExpertHost implements ExpertCompute {
     await Promise.all(this.threads.map(async thread => { await thread.stop(reason) }))
   }
 
-  /** Each worker computes its experts of the batch. */
-  async #run (batch: ExpertBatch): Promise<JobResult> {
-    const shares = groupByExpert(batch, this.threads.length)
-    const results = await Promise.all(shares.flatMap((share, index) =>
-      share === undefined ? [] : [this.threads[index].request({ kind: 'compute', layer: batch.layer, hidden: batch.hidden, ...share })]))
-    return {
-      sum: results.length === 0 ? new Float32Array(batch.hidden.length) : addInOrder(results.map(({ sum }) => sum)),
-      serviceMicros: Math.max(0, ...results.map(result => result.serviceMicros))
-    }
+  /** The thread of an expert, and another one, which holds it too if it is mapped: pages of a file cost nothing twice. */
+  #holders (expert: number): number[] {
+    const threads = this.threads.length
+    const first = expert % threads
+    if (threads === 1 || this.bundle.config.experts <= threads) return [first]
+    return [first, (first + 1 + Math.floor(expert / threads) % (threads - 1)) % threads]
   }
 
   async #add (blocks: BlockEntry[], { onProgress, signal }: ChangeOptions): Promise<void> {
@@ -204,22 +202,28 @@ export class ExpertHost implements ExpertCompute {
     const packed = await this.#verify(blocks, { onProgress, signal })
     const experts = blocks.flatMap(block => this.#experts(block).map((expert, i) => ({ expert, packed: packed.get(block) && packedExpert(packed.get(block)!, i) })))
     const loaded: HostedExpert[] = []
+    const mapped: Array<{ worker: number, expert: HostedExpert, packed: PackedExpert }> = []
     // Of the one expert of a dense layer every core computes a part.
     const threads = Math.max(1, Math.floor(this.threads.length / this.bundle.config.experts))
     try {
-      await spreadOver(this.threads, experts.map(task => ({ worker: task.expert.expert, ...task })), async (thread, { expert, packed }) => {
+      await spreadOver(this.threads, experts.map(task => ({ worker: this.#holders(task.expert.expert)[0], ...task })), async (thread, { expert, packed }) => {
         signal?.throwIfAborted()
-        const { notMapped } = await thread.request({ kind: 'load', expert, threads, packed })
+        const { notMapped } = await thread.request({ kind: 'load', expert, threads, packed, common: false })
         this.#notMapped ??= notMapped
-        if (packed !== undefined && notMapped === undefined) this.#mapped.add(nameOf(expert))
         loaded.push(expert)
+        if (packed !== undefined && notMapped === undefined) mapped.push({ worker: this.#holders(expert.expert)[1] ?? -1, expert, packed })
         onProgress?.({ phase: 'load', done: loaded.length, total: experts.length })
+      })
+      await spreadOver(this.threads, mapped, async (thread, { expert, packed }) => {
+        signal?.throwIfAborted()
+        await thread.request({ kind: 'load', expert, threads, packed, common: true })
       })
     } catch (error) {
       await this.#unload(loaded).catch(() => undefined)
       throw error
     }
     for (const block of blocks) this.#blocks.set(block.file, block)
+    for (const { expert } of mapped) this.#mapped.add(nameOf(expert))
     for (const { expert: { layer, expert } } of experts) {
       const ofLayer = this.#hosted.get(layer) ?? new Set()
       this.#hosted.set(layer, ofLayer.add(expert))
@@ -254,7 +258,7 @@ export class ExpertHost implements ExpertCompute {
 
   async #unload (experts: HostedExpert[]): Promise<void> {
     await Promise.all(experts.map(async ({ layer, expert }) => {
-      await this.threads[expert % this.threads.length].request({ kind: 'unload', layer, expert })
+      await Promise.all(this.#holders(expert).map(async index => { await this.threads[index].request({ kind: 'unload', layer, expert }) }))
     }))
   }
 
@@ -281,13 +285,4 @@ function requireMemory (bundle: Bundle, hosted: BlockEntry[], added: BlockEntry[
   throw new ModelError('no-memory',
     `${added.length} blocks of experts take ${formatBytes(neededBytes)} of memory, and ${formatBytes(availableBytes)} may be used; host fewer layers or experts.`,
     { neededBytes, availableBytes })
-}
-
-/** Worker order, not order of arrival. The first part is reused as the sum. */
-function addInOrder (parts: Float32Array[]): Float32Array {
-  const [sum] = parts
-  for (const part of parts.slice(1)) {
-    for (let i = 0; i < sum.length; i++) sum[i] += part[i]
-  }
-  return sum
 }

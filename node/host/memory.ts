@@ -41,7 +41,10 @@ export function packedBytes ({ format, shape: [rows, columns], zeros }: TensorEn
 }
 
 export interface ResidentMemory {
-  /** All pages of this process that are in memory. */
+  /**
+   * Pages of this process that are in memory, each once, though workers map the same file. Of those that other processes map too only this one's part counts (the
+   * kernel's proportional set size).
+   */
   residentBytes: number
   /** Of these, pages of files (the program, mapped weights), which the system may drop. Linux only. */
   fileBytes?: number
@@ -49,18 +52,18 @@ export interface ResidentMemory {
   anonymousBytes?: number
 }
 
-/** Measured, not counted: from the kernel on Linux, the resident set alone elsewhere. */
+/** Measured, not counted: from the kernel on Linux, the resident set, in which a page counts as often as it is mapped, elsewhere. */
 export function residentMemory (): ResidentMemory {
   if (process.platform !== 'linux') return { residentBytes: process.memoryUsage.rss() }
   let rollup: string
   try {
     rollup = readFileSync('/proc/self/smaps_rollup', 'utf8')
-  } catch { // a sandbox, or a kernel before 4.14
+  } catch { // a sandbox, or a kernel before 5.9
     return { residentBytes: process.memoryUsage.rss() }
   }
   const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(rollup)?.[1] ?? 0) * 1024
-  const residentBytes = field('Rss')
-  const anonymousBytes = field('Anonymous')
+  const residentBytes = field('Pss')
+  const anonymousBytes = field('Pss_Anon') // the zero page and pages before a fork are not only ours
   return { residentBytes, anonymousBytes, fileBytes: residentBytes - anonymousBytes }
 }
 

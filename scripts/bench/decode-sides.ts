@@ -14,8 +14,8 @@ export const SPLITS = ['layers', 'experts'] as const
 export type Split = typeof SPLITS[number]
 
 export interface Setup {
-  llama: LlamaCpp
-  gguf: string
+  /** Present where a side needs it. */
+  llama?: { programs: LlamaCpp, gguf: string }
   bundle: Bundle
   split: Split
   /** Compute workers of each peer. */
@@ -28,8 +28,8 @@ const PEER_READY_MS = 600_000
 /** One side from the start of its processes to their end. */
 export async function measureSide (side: Side, setup: Setup, work: Work): Promise<Measurement> {
   switch (side) {
-    case 'llama': return await runLlamaBench(setup.llama, setup.gguf, work)
-    case 'llama-rpc': return await runLlamaRpc(setup.llama, setup.gguf, work)
+    case 'llama': return await runLlamaBench(setup.llama!.programs, setup.llama!.gguf, work)
+    case 'llama-rpc': return await runLlamaRpc(setup.llama!.programs, setup.llama!.gguf, work)
     case 'local': return await runClientProcess({ client: { model: setup.bundle.dir, localLayers: 'all', threads: work.threads }, work }, work.signal)
     case 'swarm': return await runSwarm(setup, work)
     default: return side satisfies never

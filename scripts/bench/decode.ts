@@ -26,7 +26,7 @@ our client all local, and our client with two peers on loopback. Each round star
   --prefill <n,n>     lengths of prompts of random tokens (default: 128,512; 0 for none)
   --sides <a,b>       of ${SIDES.join(', ')} (default: all)
   --threads <n>       of llama.cpp and of our client (default: all cores)
-  --peer-threads <n>  compute workers of each peer (default: half as many as --threads)
+  --peer-threads <n>  compute workers of each peer (default: as many as --threads where they divide the layers, so that one computes at a time; half as many where both do)
   --split <what>      what the peers divide among themselves: ${SPLITS.join(' or ')} (default: ${SPLITS[0]})
   --keep              keep the models that were made in ~/.cache/moeswarm/bench (default; --no-keep removes them at the end)
   --json              one JSON object a line on stdout: every round, then the summary
@@ -77,13 +77,13 @@ async function bench (): Promise<void> {
     const summaries = Object.fromEntries(sides.map(side => [side, summarise(measured[side] ?? [])])) as Partial<Record<Side, Summary>>
     const { threads, tokens, repeats } = work
     const summary = {
-      shape: SHAPE, layers, cpu: await thisCpu(), node: process.version, llamaCpp: setup.llama.version, split: setup.split, threads, peerThreads: setup.peerThreads, rounds, tokens, repeats, summaries, targets: targets(summaries)
+      shape: SHAPE, layers, cpu: await thisCpu(), node: process.version, llamaCpp: setup.llama?.programs.version, split: setup.split, threads, peerThreads: setup.peerThreads, rounds, tokens, repeats, summaries, targets: targets(summaries)
     }
     terminal.event('summary', summary)
     if (options.out !== undefined) await writeFile(options.out, `${JSON.stringify(summary, undefined, 2)}\n`)
     terminal.result(report(sides, summaries, layers))
     terminal.result(`\n${rounds} rounds of ${work.repeats} times ${work.tokens} tokens; ${layers} of ${SHAPE_LAYERS} layers; ${work.threads} threads, peers ${setup.peerThreads} each, which divide the ${setup.split}.
-Medians with quartiles. llama.cpp ${setup.llama.version}, ${summary.cpu.cores} cores of ${summary.cpu.model} (${summary.cpu.features.join(' ')}), Node ${process.version}.\n`)
+Medians with quartiles. ${setup.llama === undefined ? '' : `llama.cpp ${setup.llama.programs.version}, `}${summary.cpu.cores} cores of ${summary.cpu.model} (${summary.cpu.features.join(' ')}), Node ${process.version}.\n`)
   } catch (error) {
     if (!abort.signal.aborted) process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
     process.exitCode = abort.signal.aborted ? 130 : 1
@@ -96,17 +96,23 @@ Medians with quartiles. llama.cpp ${setup.llama.version}, ${summary.cpu.cores} c
 /** llama.cpp and the models, from the cache where they are there. */
 async function prepare (terminal: Terminal, layers: number, sides: Side[], { threads, signal }: Work): Promise<Setup> {
   const onNote = (text: string): void => { terminal.note(text) }
-  const llama = await llamaCpp({ jobs: availableParallelism(), onNote, onProgress: terminal.progress('Compiling'), signal })
+  const needsLlama = sides.some(side => side === 'llama' || side === 'llama-rpc')
+  const programs = needsLlama ? await llamaCpp({ jobs: availableParallelism(), onNote, onProgress: terminal.progress('Compiling'), signal }) : undefined
   const making = (label: string): { onNote: typeof onNote, onProgress: (progress: { doneBytes: number, totalBytes: number }) => void, signal?: AbortSignal } => {
     const show = terminal.progress(label, 'bytes')
     return { onNote, onProgress: ({ doneBytes, totalBytes }) => { show(doneBytes, totalBytes) }, signal }
   }
   const bundle = await syntheticBundle(layers, making('Bundle'), oneOf('quant', options.quant, WEIGHT_FORMATS))
-  const gguf = sides.some(side => side === 'llama' || side === 'llama-rpc') ? await syntheticGguf(layers, making('GGUF')) : ''
+  const llama = programs && { programs, gguf: await syntheticGguf(layers, making('GGUF')) }
   terminal.endProgress()
   const split: Split = oneOf('split', options.split, SPLITS)
-  const peerThreads = options['peer-threads'] === undefined ? Math.max(1, Math.floor(threads / 2)) : count('peer-threads', options['peer-threads'])
-  return { llama, gguf, bundle, split, peerThreads }
+  const peerThreads = options['peer-threads'] === undefined ? defaultPeerThreads(split, threads) : count('peer-threads', options['peer-threads'])
+  return { llama, bundle, split, peerThreads }
+}
+
+/** All cores where one peer computes at a time, half of them where both do. */
+function defaultPeerThreads (split: Split, threads: number): number {
+  return split === 'layers' ? threads : Math.max(1, Math.floor(threads / 2))
 }
 
 /** A machine that swaps, or ends processes for memory, measures nothing. */

@@ -2,30 +2,31 @@ import { readFile } from 'node:fs/promises'
 
 /** Memory of a process, in bytes. */
 export interface ProcessMemory {
+  /** Each page once, though it may be mapped twice; of those that others map too, this process's part (the kernel's proportional set size). */
   residentBytes: number
   /** Of these, pages that exist nowhere else. */
   anonymousBytes: number
   /** Of these, pages of mapped files, which the system may drop. */
   fileBytes: number
-  /** Most that was ever resident. */
+  /** Most that was ever resident, each page as often as it was mapped. */
   peakBytes: number
 }
 
 /** Of a running process, from the kernel; undefined where the kernel does not tell (not Linux) and for a process that has ended. */
 export async function processMemory (pid: number | 'self'): Promise<ProcessMemory | undefined> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-  return parseStatus(status)
+  const [status, rollup] = await Promise.all(['status', 'smaps_rollup'].map(async name => await readFile(`/proc/${pid}/${name}`, 'utf8').catch(() => '')))
+  return parseMemory(status, rollup)
 }
 
-/** Of the text of /proc/PID/status. A zombie's has no such lines. */
-export function parseStatus (status: string): ProcessMemory | undefined {
-  const bytes = (name: string): number | undefined => {
-    const found = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)
+/** Of the texts of /proc/PID/status and smaps_rollup. A zombie's have no such lines. */
+export function parseMemory (status: string, rollup: string): ProcessMemory | undefined {
+  const bytes = (text: string, name: string): number | undefined => {
+    const found = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)
     return found === null ? undefined : Number(found[1]) * 1024
   }
-  const [residentBytes, anonymousBytes, fileBytes, peakBytes] = ['VmRSS', 'RssAnon', 'RssFile', 'VmHWM'].map(bytes)
-  if (residentBytes === undefined || anonymousBytes === undefined || fileBytes === undefined || peakBytes === undefined) return undefined
-  return { residentBytes, anonymousBytes, fileBytes, peakBytes }
+  const [residentBytes, anonymousBytes, peakBytes] = [bytes(rollup, 'Pss'), bytes(rollup, 'Pss_Anon'), bytes(status, 'VmHWM')]
+  if (residentBytes === undefined || anonymousBytes === undefined || peakBytes === undefined) return undefined
+  return { residentBytes, anonymousBytes, fileBytes: residentBytes - anonymousBytes, peakBytes }
 }
 
 const SAMPLE_MS = 500

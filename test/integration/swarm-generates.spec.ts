@@ -65,7 +65,7 @@ describe('generation through a swarm, f32 bundle, fp32 on the wire', function ()
           assert.deepEqual(tokens, expected)
         }
         const stats = client!.peers()
-        assert.ok(stats.every(peer => peer.failures === 0))
+        assert.deepEqual(stats.filter(peer => peer.failures > 0), [])
         assert.deepEqual([...new Set(stats.flatMap(peer => peer.layers))].sort(), [0, 1, 2, 3, 4, 5])
       })
     })

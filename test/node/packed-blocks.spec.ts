@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type BlockEntry, Bundle, type BundleManifest, expertGraph, expertLayout, sha256OfFile, synthesize, type WeightFormat } from '../../model-tools/index.js'
+import { mappingPays } from '../../node/host/allocator.js'
 import { ExpertHost } from '../../node/host/expert-host.js'
 import { provenOutputs } from '../../node/host/expert-proof.js'
 import { findPacked, makePacked, openMapped, packedExpert } from '../../node/host/packed-blocks.js'
@@ -50,6 +51,7 @@ describe('packed weights', function () {
   it('are pages of a file, none of them a copy, at the width of the 26B model', async function () {
     if (process.platform !== 'linux') this.skip()
     const { bundle, block } = await wide(join(scratch, 'wide'))
+    assert.equal(mappingPays(bundle), process.arch === 'x64')
     const made = await makePacked(bundle, block)
     const packed = await findPacked(bundle, block)
     assert.deepEqual(packed, made)

@@ -8,7 +8,7 @@ import type { Measurement } from '../../scripts/bench/decode-measurement.js'
 import { spread } from '../../scripts/bench/figures.js'
 import { parseTests } from '../../scripts/bench/llama-bench.js'
 import { otherLoad, parseTicks, watchOtherLoad } from '../../scripts/bench/other-load.js'
-import { parseStatus, processMemory } from '../../scripts/bench/process-memory.js'
+import { parseMemory, processMemory } from '../../scripts/bench/process-memory.js'
 
 const lap = (total: number, other: number): LapTimes => ({ ...new LapProfile().mean(), attention: total - other, other, total })
 
@@ -27,9 +27,9 @@ describe('bench:decode', () => {
   })
 
   it('reads the memory of a process in bytes, and none of one that has ended', async () => {
-    const status = 'Name:\tnode\nVmHWM:\t  300 kB\nVmRSS:\t  200 kB\nRssAnon:\t  150 kB\nRssFile:\t   50 kB\nRssShmem:\t    0 kB\n'
-    assert.deepEqual(parseStatus(status), { residentBytes: 204_800, anonymousBytes: 153_600, fileBytes: 51_200, peakBytes: 307_200 })
-    assert.equal(parseStatus('Name:\tnode\nState:\tZ (zombie)\n'), undefined)
+    const rollup = '5566-7ffe ---p 00000000 00:00 0 [rollup]\nRss:                 300 kB\nPss:                 200 kB\nPss_Anon:            150 kB\nPss_File:             50 kB\n'
+    assert.deepEqual(parseMemory('Name:\tnode\nVmHWM:\t  300 kB\n', rollup), { residentBytes: 204_800, anonymousBytes: 153_600, fileBytes: 51_200, peakBytes: 307_200 })
+    assert.equal(parseMemory('Name:\tnode\nState:\tZ (zombie)\n', ''), undefined)
     if (process.platform !== 'linux') return
     assert.ok((await processMemory('self'))!.residentBytes > 10_000_000)
     const child = spawn(process.execPath, ['-e', ''])
