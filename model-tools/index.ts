@@ -2,6 +2,7 @@
 export { ModelError, type ModelErrorCode } from './errors.js'
 export { convertCheckpoint, type ConversionOptions, type ConversionProgress } from './bundle/writer.js'
 export { DEFAULT_BLOCK_EXPERTS, type ConversionSettings } from './bundle/conversion.js'
+export { counted } from './counted.js'
 export { formatBytes } from './format-bytes.js'
 export { Bundle, MANIFEST_FILE, type VerifyProgress } from './bundle/reader.js'
 export { parseRanges, selectBlocks, type Range } from './bundle/ranges.js'

@@ -20,7 +20,7 @@ export function liarRecord (stateDir: string): LiarRecord {
 }
 
 /** How a client knows right replies from wrong ones, and what it has where there is nobody to ask. @throws SwarmError 'disk-failed' for a record that cannot be read */
-export async function openAudit (bundle: Bundle, init: SwarmClientInit, closers: Closers): Promise<Pick<ConnectSwarmInit, 'audit' | 'localCopy' | 'excluded' | 'onLiar'>> {
+export async function openAudit (bundle: Bundle, init: SwarmClientInit, closers: Closers): Promise<{ copy: LocalCopy, connection: Pick<ConnectSwarmInit, 'audit' | 'localCopy' | 'excluded' | 'onLiar'> }> {
   const record = init.stateDir === undefined ? undefined : liarRecord(init.stateDir)
   const copyBytes = init.copyMemory ?? Math.min(COPY_BYTES, availableMemory() * COPY_SHARE)
   const copy = new LocalCopy(bundle, copyBytes)
@@ -28,14 +28,17 @@ export async function openAudit (bundle: Bundle, init: SwarmClientInit, closers:
   const writing = new Set<Promise<unknown>>()
   closers.add(async () => { await Promise.all(writing) })
   return {
-    audit: { share: init.audit ?? AUDIT_SHARE, seed: init.auditSeed, tolerances: tolerancesOf(bundle.manifest.quant) },
-    localCopy: copyBytes > 0 ? async (part, signal) => await copy.compute(part, signal) : undefined,
-    excluded: (await record?.read())?.map(({ peerId }) => peerId),
-    onLiar: (proof: Proof) => {
-      // What cannot be kept is still left out until this client ends.
-      if (record === undefined) return
-      const written = record.add(proof).catch(() => { init.onEvent?.({ type: 'liar-not-kept', peerId: proof.peerId, path: record.file }) }).finally(() => { writing.delete(written) })
-      writing.add(written)
+    copy,
+    connection: {
+      audit: { share: init.audit ?? AUDIT_SHARE, seed: init.auditSeed, tolerances: tolerancesOf(bundle.manifest.quant) },
+      localCopy: copyBytes > 0 ? async (part, signal) => await copy.compute(part, signal) : undefined,
+      excluded: (await record?.read())?.map(({ peerId }) => peerId),
+      onLiar: (proof: Proof) => {
+        // What cannot be kept is still left out until this client ends.
+        if (record === undefined) return
+        const written = record.add(proof).catch(() => { init.onEvent?.({ type: 'liar-not-kept', peerId: proof.peerId, path: record.file }) }).finally(() => { writing.delete(written) })
+        writing.add(written)
+      }
     }
   }
 }

@@ -7,6 +7,7 @@ import { openAudit } from './client-audit.js'
 import { contentFiles, openBundleStore } from './bundle-store.js'
 import { CountedDispatcher, ExpertUse } from './client/expert-use.js'
 import { chooseLocalBlocks } from './client/local-choice.js'
+import type { LocalCopy } from './client/local-copy.js'
 import { LocalExperts, SplitDispatcher } from './client/local-experts.js'
 import { LocalOnly } from './client/speculation/index.js'
 import type { Closers } from './closers.js'
@@ -27,6 +28,8 @@ export interface ClientExperts {
   localOnly?: ExpertDispatcher
   /** Absent when all layers are local. */
   swarm?: SwarmConnection
+  /** Computes what nobody live holds, where it can; absent when all layers are local. */
+  copy?: LocalCopy
   /** Layers whose experts this process computes, all of them. */
   local: ReadonlySet<number>
   /** Of other layers, the experts that this process computes. */
@@ -48,8 +51,9 @@ export async function openClientExperts (bundle: Bundle, init: SwarmClientInit, 
   const host = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, swarmKey: init.swarmKey, signal: init.signal, onEvent: init.onEvent })
   closers.add(async () => { await host.stop() })
   const { hiddenSize, experts } = bundle.config
+  const { copy, connection } = await openAudit(bundle, init, closers)
   const swarm = connectSwarm({
-    host, modelId: bundle.id, hiddenSize, experts, layers: others, wire: init.wire, patienceMs: init.patienceMs, onEvent: init.onEvent, ...await openAudit(bundle, init, closers)
+    host, modelId: bundle.id, hiddenSize, experts, layers: others, wire: init.wire, patienceMs: init.patienceMs, onEvent: init.onEvent, ...connection
   })
   closers.add(async () => { await swarm.stop() })
 
@@ -64,7 +68,7 @@ export async function openClientExperts (bundle: Bundle, init: SwarmClientInit, 
   const partlyLocal = [...held].filter(([layer]) => !local.has(layer)).map(([layer, mask]) => ({ layer, experts: marked(mask) }))
   const here = held.size === 0 ? undefined : await localExperts(bundle, blocks, init, threads, closers)
   const dispatcher = here === undefined ? swarm.dispatcher : new SplitDispatcher(held, here, swarm.dispatcher)
-  return { dispatcher: use === undefined ? dispatcher : new CountedDispatcher(use, dispatcher), localOnly: new LocalOnly(local, here), swarm, local, partlyLocal, ready }
+  return { dispatcher: use === undefined ? dispatcher : new CountedDispatcher(use, dispatcher), localOnly: new LocalOnly(local, here), swarm, copy, local, partlyLocal, ready }
 }
 
 /** Kept from run to run where there is a place for it. */

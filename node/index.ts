@@ -25,7 +25,7 @@ export type { SamplingOptions } from './client/sampler.js'
 export { newGenerationId, type SavedGeneration, SavedGenerations } from './client/saved-generation.js'
 export { DRAFT_CHOICES, type DraftChoice, type SpeculationOptions, type SpeculationSummary } from './client/speculation/index.js'
 export {
-  type BlockEntry, Bundle, type ChatMessage, checkpointFile, type ConversionProgress, convertCheckpoint, formatBytes, type ModelConfig, ModelError, type ModelErrorCode, parseRanges, SHAPE_NAMES, synthesize, SYNTHESIS_FORMATS,
+  type BlockEntry, Bundle, type ChatMessage, checkpointFile, type ConversionProgress, convertCheckpoint, counted, formatBytes, type ModelConfig, ModelError, type ModelErrorCode, parseRanges, SHAPE_NAMES, synthesize, SYNTHESIS_FORMATS,
   type SynthesisFormat, type ToolCall, type WeightFormat
 } from '../model-tools/index.js'
 export {

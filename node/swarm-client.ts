@@ -246,6 +246,19 @@ export class SwarmClient {
   /** Live replicas of the experts of each layer that is not local. */
   coverage (): LayerCoverage[] { return this.experts.swarm?.coverage() ?? [] }
 
+  /**
+   * Experts that no live peer holds and that this client has not loaded, by layer. `copied` are those that it would load from its own bundle when they are
+   * asked for; a generation that needs one of the others fails.
+   */
+  async lacking (): Promise<Array<{ layer: number, experts: number[], copied: boolean }>> {
+    const { copy, local, partlyLocal } = this.experts
+    const lacks = this.coverage().filter(({ layer }) => !local.has(layer)).map(({ layer, replicas }) => {
+      const here = new Set(partlyLocal.find(partly => partly.layer === layer)?.experts)
+      return { layer, experts: replicas.flatMap((count, expert) => count > 0 || here.has(expert) ? [] : [expert]) }
+    }).filter(({ experts }) => experts.length > 0)
+    return await Promise.all(lacks.map(async lack => ({ ...lack, copied: await copy?.has(lack.layer, lack.experts) === true })))
+  }
+
   /** The peers that are within reach now, with what they say of themselves; empty when all layers are local. */
   livePeers (): LivePeer[] { return this.experts.swarm?.directory.live ?? [] }
 

@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander'
-import { checkpointFile, type ConversionProgress, convertCheckpoint, formatBytes, type WeightFormat } from '../index.js'
+import { checkpointFile, type ConversionProgress, convertCheckpoint, counted, formatBytes, type WeightFormat } from '../index.js'
 import { action, command, parse } from './command.js'
 import type { OutputOptions } from './terminal.js'
 
@@ -65,8 +65,8 @@ export function convertCommand (): Command {
       const blocksHere = blocks.filter(({ file }) => here.includes(file)).length
       const madeBytes = last.doneBytes - last.keptBytes
       terminal.event('done', { model: id, out: settings.out, bytes, files: here.length, blocks: blocksHere, madeBytes, seconds })
-      const part = here.length === Object.keys(files).length ? `${blocksHere} blocks` : `${blocksHere} of ${blocks.length} blocks`
-      terminal.note(`Bundle ${settings.out}: model ${id.slice(0, 12)}, ${formatBytes(bytes)}, ${part} of up to ${blockExperts} experts, ${quant}.`)
+      const part = here.length === Object.keys(files).length ? counted(blocksHere, 'block') : `${blocksHere} of ${blocks.length} blocks`
+      terminal.note(`Bundle ${settings.out}: model ${id.slice(0, 12)}, ${formatBytes(bytes)}, ${part} of up to ${counted(blockExperts, 'expert')}, ${quant}.`)
       terminal.note(`Encoded ${formatBytes(madeBytes)} in ${seconds.toFixed(1)} s, ${formatBytes(madeBytes / seconds)}/s${last.keptBytes > 0 ? `; ${formatBytes(last.keptBytes)} were there before` : ''}.`)
     })(options)
   })

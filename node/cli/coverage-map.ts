@@ -1,5 +1,5 @@
 import colors from 'picocolors'
-import type { CoverageCell } from '../index.js'
+import { counted, type CoverageCell } from '../index.js'
 import { table } from './terminal.js'
 
 /** A row a layer, a column a run of experts, the number of live replicas in each cell; a hole is red. */
@@ -13,7 +13,7 @@ export function coverageMapText (cells: CoverageCell[]): string {
   const holes = cells.filter(cell => cell.peers.length === 0).length
   const least = cells.reduce((min, cell) => Math.min(min, cell.peers.length), Infinity)
   const verdict = holes > 0
-    ? colors.red(`${holes} of ${cells.length} blocks have no live replica: the model cannot run.`)
+    ? colors.red(`${holes} of ${counted(cells.length, 'block')} ${holes === 1 ? 'has' : 'have'} no live replica: the model cannot run.`)
     : colors.green(`All ${cells.length} blocks are covered, each by at least ${least}.`)
   return `${table(['experts', ...columns], rows)}\n\n${verdict}`
 }

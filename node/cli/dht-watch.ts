@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { SwarmWatch } from '../index.js'
 import { action, parse, type Run } from './command.js'
-import { inspection, type InspectionOptions, modelOf, withInspector } from './inspected-swarm.js'
+import { inspection, type InspectionOptions, withModel } from './inspected-swarm.js'
 import { Screen } from './screen.js'
 import { changeText, watchView } from './watch-view.js'
 
@@ -23,8 +23,7 @@ export function watchCommand (): Command {
 
 async function watch (options: WatchOptions, run: Run): Promise<void> {
   const { terminal } = run
-  const model = await modelOf(options)
-  await withInspector(options, run, async inspector => {
+  await withModel(options, run, async (inspector, model) => {
     const swarm = new SwarmWatch({ inspector, modelId: model.id, expected: model.blocks })
     const screen = Screen.isPossible() && !terminal.json ? new Screen() : undefined
     const ended = screen === undefined ? run.signal : AbortSignal.any([run.signal, screen.quit])

@@ -1,10 +1,10 @@
 import { Command } from 'commander'
 import colors from 'picocolors'
-import { formatRanges, type InspectedPeer, type LookupHop } from '../index.js'
+import { formatRanges, type InspectedPeer, type LookupHop, type SwarmInspector } from '../index.js'
 import { action, parse, type Run, UsageError } from './command.js'
 import { coverageMapText } from './coverage-map.js'
 import { watchCommand } from './dht-watch.js'
-import { type InspectedModel, inspection, type InspectionOptions, modelOf, withInspector } from './inspected-swarm.js'
+import { type InspectedModel, inspection, type InspectionOptions, withInspector, withModel } from './inspected-swarm.js'
 import { lookupTree } from './lookup-tree.js'
 import { formatMs, table, type Terminal } from './terminal.js'
 
@@ -29,14 +29,14 @@ export function dhtCommand (): Command {
 }
 
 async function peers (options: InspectionOptions, run: Run): Promise<void> {
-  const model = await modelOf(options)
-  await withInspector(options, run, async inspector => { showPeers(await inspector.peers(model.id, run), model, run.terminal) })
+  await withModel(options, run, async (inspector, model) => { showPeers(await inspector.peers(model.id, run), model, run.terminal) })
 }
 
 async function providers (options: InspectionOptions & { layer: number }, run: Run): Promise<void> {
-  const model = await modelOf(options)
-  checkLayer(options.layer, model)
-  await withInspector(options, run, async inspector => { showPeers(await inspector.providers(model.id, options.layer, run), model, run.terminal) })
+  await withModel(options, run, async (inspector, model) => {
+    checkLayer(options.layer, model)
+    showPeers(await inspector.providers(model.id, options.layer, run), model, run.terminal)
+  })
 }
 
 function showPeers (found: InspectedPeer[], model: InspectedModel, terminal: Terminal): void {
@@ -62,8 +62,7 @@ function standing (plan: NonNullable<InspectedPeer['plan']>): string {
 }
 
 async function coverage (options: InspectionOptions, run: Run): Promise<void> {
-  const model = await modelOf(options)
-  await withInspector(options, run, async inspector => {
+  await withModel(options, run, async (inspector, model) => {
     const cells = await inspector.coverage(model.id, { signal: run.signal, expected: model.blocks })
     for (const cell of cells) run.terminal.event('block', { ...cell, replicas: cell.peers.length })
     if (cells.length === 0) run.terminal.note(`Nobody live serves model ${model.id.slice(0, 12)}.`)
@@ -81,8 +80,7 @@ async function routingTable (options: InspectionOptions, run: Run): Promise<void
 }
 
 async function lookup (target: string, options: InspectionOptions, run: Run): Promise<void> {
-  const key = /^\d+$/.test(target) ? await layerOf(Number(target), options) : target
-  await withInspector(options, run, async (inspector, peerId) => {
+  const search = async (inspector: SwarmInspector, key: string | { modelId: string, layer: number }, peerId: string): Promise<void> => {
     const found = new Set<string>()
     const hops: LookupHop[] = []
     for await (const hop of inspector.lookup(key, run)) {
@@ -93,6 +91,11 @@ async function lookup (target: string, options: InspectionOptions, run: Run): Pr
     run.terminal.result(`${lookupTree(hops, peerId)}\n`)
     if (found.size === 0) throw new UsageError(`Nobody in the swarm knows ${target}.`)
     run.terminal.result(`\nFound:\n${[...found].map(line => `  ${line}`).join('\n')}\n`)
+  }
+  if (!/^\d+$/.test(target)) return await withInspector(options, run, async (inspector, peerId) => { await search(inspector, target, peerId) })
+  await withModel(options, run, async (inspector, model, peerId) => {
+    checkLayer(Number(target), model)
+    await search(inspector, { modelId: model.id, layer: Number(target) }, peerId)
   })
 }
 
@@ -100,11 +103,5 @@ async function lookup (target: string, options: InspectionOptions, run: Run): Pr
 function checkLayer (layer: number, { blocks }: InspectedModel): void {
   const last = blocks?.at(-1)?.layer ?? Infinity
   if (layer > last) throw new UsageError(`The model has layers 0-${last}; ${layer} lies outside.`)
-}
-
-async function layerOf (layer: number, options: InspectionOptions): Promise<{ modelId: string, layer: number }> {
-  const model = await modelOf(options)
-  checkLayer(layer, model)
-  return { modelId: model.id, layer }
 }
 

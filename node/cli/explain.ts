@@ -23,8 +23,8 @@ export function explainCommand (): Command {
         const store = new TraceStore()
         if (list === true) {
           const traces = await Promise.all((await store.ids()).map(async one => await store.open(one)))
-          for (const trace of traces) terminal.event('generation', { id: trace.id, traceId: trace.traceId, startedAt: trace.startedAt, model: trace.model, tokens: trace.tokens, tokensPerSecond: trace.tokensPerSecond })
-          terminal.result(`${table(['generation', 'trace', 'model', 'prompt', 'tokens', 'tok/s', 'first token'], traces.map(listRow))}\n`)
+          for (const trace of traces) terminal.event('generation', { id: trace.id, traceId: trace.traceId, startedAt: trace.startedAt, model: trace.model, tokens: trace.tokens, tokensPerSecond: trace.tokensPerSecond, finishReason: trace.finishReason })
+          terminal.result(`${table(['generation', 'trace', 'model', 'prompt', 'tokens', 'tok/s', 'first token', 'end'], traces.map(listRow))}\n`)
           return
         }
         const trace = await store.open(id)
@@ -38,8 +38,8 @@ export function explainCommand (): Command {
     })
 }
 
-function listRow ({ id, traceId, model, promptTokens, tokens, tokensPerSecond, firstTokenMs }: GenerationTrace): string[] {
-  return [id, traceId, model.slice(0, 12), String(promptTokens), String(tokens), tokensPerSecond.toFixed(1), formatMs(firstTokenMs)]
+function listRow ({ id, traceId, model, promptTokens, tokens, tokensPerSecond, firstTokenMs, finishReason }: GenerationTrace): string[] {
+  return [id, traceId, model.slice(0, 12), String(promptTokens), String(tokens), tokensPerSecond.toFixed(1), formatMs(firstTokenMs ?? NaN), finishReason]
 }
 
 /** Columns of the bars. */

@@ -1,7 +1,7 @@
 import { text as readAll } from 'node:stream/consumers'
 import { type Command, InvalidArgumentError } from 'commander'
 import {
-  type AuditCounters, formatRanges, type Generation, GenerationTraces, parseTraceId, type PeerStats, type SpeculationSummary, type SwarmClient
+  type AuditCounters, counted, formatRanges, type Generation, GenerationTraces, parseTraceId, type PeerStats, type SpeculationSummary, type SwarmClient, type TraceRecorder
 } from '../index.js'
 import { type ClientOptions, openClient, withClientOptions } from './client-options.js'
 import { action, command, parse, type Run, UsageError } from './command.js'
@@ -51,21 +51,28 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: Run, 
   let whole = false
   // Without a terminal nobody sees what a liar had a part in.
   const held = options.paranoid === true && process.stdout.isTTY !== true
-  const show = (text: string): void => { if (!held) terminal.result(text) }
+  let midLine = false
+  const write = (text: string): void => {
+    terminal.result(text)
+    if (text !== '') midLine = !text.endsWith('\n')
+  }
+  const show = (text: string): void => { if (!held) write(text) }
+  let recorder: TraceRecorder | undefined
+  let failure: unknown
   try {
     resumable = prompt === undefined ? await Resumable.resume(client, options) : begin(client, prompt, options)
     const { state } = resumable
-    const recorder = traces?.begin(traceId)
+    recorder = traces?.begin({ promptTokens: state.promptTokens.length, traceId })
     const events = client.generate(state.promptTokens, {
       maxTokens: state.maxTokens,
       sampling: state.sampling,
       generated: [...state.tokens],
       paranoid: options.paranoid,
-      traceId: recorder?.traceId ?? traceId,
-      onLayer: recorder?.onLayer,
+      traceId,
+      ...recorder?.options,
       signal
     })
-    terminal.result(state.promptText ?? '')
+    write(state.promptText ?? '')
     let written = 0
     for await (const event of events) {
       recorder?.onGenerate(event)
@@ -86,7 +93,7 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: Run, 
       } else if (event.type === 'done') {
         whole = true
         // What an unfinished character at the end came to.
-        terminal.result(`${held ? event.generation.text : event.generation.text.slice(written)}\n`)
+        write(`${held ? event.generation.text : event.generation.text.slice(written)}\n`)
         const peers = client.peers()
         const trace = recorder && traces?.end(recorder, client)?.id
         await traces?.settle()
@@ -95,7 +102,14 @@ async function run (options: GenerateCommandOptions, { terminal, signal }: Run, 
         if (!terminal.json && trace !== undefined) terminal.note(`\nWhere the time went: moeswarm explain ${trace}`)
       }
     }
+  } catch (error) {
+    if (!signal.aborted) failure = error
+    throw error
   } finally {
+    // What is said now does not stand behind the text.
+    if (midLine) terminal.result('\n')
+    if (!whole && recorder !== undefined) traces?.end(recorder, client, failure)
+    await traces?.settle()
     await resumable?.keep({ whole, self, terminal })
     await client.close()
   }
@@ -147,13 +161,14 @@ function speculated ({ tokensPerLap, acceptedByPosition, draftShare, drafters }:
 }
 
 function audited ({ compared, alone, disagreements, liars }: AuditCounters): string {
-  return `Compared with another peer: ${compared} requests, ${disagreements} of them beyond the tolerance, ${liars} liars found${alone === 0 ? '' : `; ${alone} more could not be, for nobody else holds their experts`}.`
+  return `Compared with another peer: ${counted(compared, 'request')}, ${disagreements} of them beyond the tolerance, ${counted(liars, 'liar')} found${alone === 0 ? '' : `; ${alone} more could not be, for nobody else holds their experts`}.`
 }
 
-function summary ({ promptTokens, tokens, finishReason, tokensPerSecond, firstTokenMs, lap, speculation }: Generation, peers: PeerStats[], client: SwarmClient): string {
+function summary ({ promptTokens, tokens, restoredTokens, finishReason, tokensPerSecond, firstTokenMs, lap, speculation }: Generation, peers: PeerStats[], client: SwarmClient): string {
+  const made = tokens.length - restoredTokens
   const lines = [
     '',
-    `${tokens.length} tokens (${finishReason}) after a prompt of ${promptTokens.length}, ${tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(firstTokenMs)}.`,
+    `${counted(tokens.length, 'token')} (${finishReason}) after a prompt of ${promptTokens.length}${restoredTokens === 0 ? '' : `, ${restoredTokens} of them from before`}${made === 0 ? '' : `, ${tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(firstTokenMs)}`}.`,
     // An answer that was whole already takes no lap.
     ...lap.total === 0 ? [] : ['', lapTable(lap)]
   ]

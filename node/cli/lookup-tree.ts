@@ -1,5 +1,5 @@
 import colors from 'picocolors'
-import type { LookupHop } from '../index.js'
+import { counted, type LookupHop } from '../index.js'
 import { shortPeerId } from './swarm-events.js'
 import { formatMs } from './terminal.js'
 
@@ -36,7 +36,7 @@ export function lookupTree (hops: LookupHop[], ownId: string): string {
   const lines = [`${shortPeerId(ownId)} ${colors.dim('this host')}`, ...branches(roots, '', 1)]
   const deepest = Math.max(0, ...roots.map(depth))
   const failed = [...asked.values()].filter(({ outcome }) => outcome?.text.startsWith('failed') === true).length
-  lines.push('', `${asked.size} peers asked over ${deepest} hops in ${formatMs(hops.at(-1)?.atMs ?? 0)}${failed > 0 ? `; ${failed} did not answer` : ''}.`)
+  lines.push('', `${counted(asked.size, 'peer')} asked over ${counted(deepest, 'hop')} in ${formatMs(hops.at(-1)?.atMs ?? 0)}${failed > 0 ? `; ${failed} did not answer` : ''}.`)
   return lines.join('\n')
 }
 
@@ -51,7 +51,7 @@ function branches (level: Asked[], indent: string, hop: number): string[] {
     const last = i === level.length - 1
     const { outcome, askedAtMs, found, sharedBits, path } = one
     const took = outcome === undefined ? colors.dim('no answer was needed') : `${formatMs(outcome.atMs - askedAtMs)}, ${outcome.text}`
-    const line = `${indent}${last ? '└─' : '├─'} ${shortPeerId(one.peerId)}  hop ${hop}, path ${path < 0 ? 'own' : path}, at ${formatMs(askedAtMs)}, ${sharedBits} bits in common: ${outcome?.text.startsWith('failed') === true ? colors.red(took) : took}${found > 0 ? colors.green(`, found ${found}`) : ''}`
+    const line = `${indent}${last ? '└─' : '├─'} ${shortPeerId(one.peerId)}  hop ${hop}, path ${path < 0 ? 'own' : path}, at ${formatMs(askedAtMs)}, ${counted(sharedBits, 'bit')} in common: ${outcome?.text.startsWith('failed') === true ? colors.red(took) : took}${found > 0 ? colors.green(`, found ${found}`) : ''}`
     return [line, ...branches(one.next, `${indent}${last ? '  ' : '│ '} `, hop + 1)]
   })
 }

@@ -1,41 +1,5 @@
 #!/usr/bin/env node
-import { Command } from 'commander'
-import { VERSION } from '../index.js'
-import { chatCommand } from './chat.js'
 import { runProgram } from './command.js'
-import { completionCommand } from './completion.js'
-import { configCommand } from './config.js'
-import { convertCommand } from './convert.js'
-import { dhtCommand } from './dht.js'
-import { doctorCommand } from './doctor.js'
-import { explainCommand } from './explain.js'
-import { fetchCommand } from './fetch.js'
-import { generateCommand } from './generate.js'
-import { liarsCommand } from './liars.js'
-import { peerCommand } from './peer.js'
-import { serveCommand } from './serve.js'
-import { useSettings } from './settings.js'
-import { swarmKeyCommand } from './swarm-key.js'
-import { synthCommand } from './synth.js'
+import { createProgram } from './program.js'
 
-const program = new Command('moeswarm')
-  .description('Runs mixture-of-experts models whose experts are hosted by a swarm of volunteers.')
-  .version(VERSION)
-  .option('--config <file>', 'configuration file that counts alone (see moeswarm config --help)')
-  .addCommand(convertCommand())
-  .addCommand(fetchCommand())
-  .addCommand(peerCommand())
-  .addCommand(generateCommand())
-  .addCommand(chatCommand())
-  .addCommand(serveCommand())
-  .addCommand(explainCommand())
-  .addCommand(dhtCommand())
-  .addCommand(liarsCommand())
-  .addCommand(doctorCommand())
-  .addCommand(swarmKeyCommand())
-  .addCommand(synthCommand())
-  .addCommand(configCommand())
-  .addCommand(completionCommand())
-
-useSettings(program)
-await runProgram(program)
+await runProgram(createProgram())

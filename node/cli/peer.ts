@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type { Command } from 'commander'
-import { Dashboard, formatRanges, isModelId, type PeerLimits, PeerMetrics, type PeerStatus, returnLargePieces, serveMetrics, SwarmPeer, TrafficMonitor } from '../index.js'
+import { counted, Dashboard, formatRanges, isModelId, type PeerLimits, PeerMetrics, type PeerStatus, returnLargePieces, serveMetrics, SwarmPeer, TrafficMonitor } from '../index.js'
 import { action, command, parse, UsageError } from './command.js'
 import { cannotListen } from './http-errors.js'
 import { Log, type LogOptions, logOptions } from './log.js'
@@ -80,7 +80,7 @@ export function peerCommand (): Command {
         onProgress: ({ phase, done, total }) => { bars[phase](done, total) },
         onWorker: event => {
           if (event.type === 'worker-ended') log.write('warn', event.type, `A compute worker ended (${event.reason}); starting it again.`, { reason: event.reason })
-          else log.write('info', event.type, `The compute worker is back with its ${event.experts} experts.`, { experts: event.experts })
+          else log.write('info', event.type, `The compute worker is back with its ${counted(event.experts, 'expert')}.`, { experts: event.experts })
         },
         onFailure: error => { failed.abort(error) },
         onEvent: event => {
@@ -98,7 +98,7 @@ export function peerCommand (): Command {
       const blocks = peer.blocks.map(({ layer, firstExpert, experts }) => ({ layer, firstExpert, experts }))
       terminal.event('ready', { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks, dashboard: dashboard?.url, metrics: scraped?.url })
       ready = true
-      log.write('info', 'ready', `Peer ${peer.peerId} serves ${blocks.length} blocks of model ${peer.bundle.id.slice(0, 12)}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`, { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks: blocks.length })
+      log.write('info', 'ready', `Peer ${peer.peerId} serves ${counted(blocks.length, 'block')} of model ${peer.bundle.id.slice(0, 12)}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`, { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks: blocks.length })
       if (log.text) for (const address of peer.addresses) log.write('info', 'address', `Others join with --bootstrap ${address}`)
       if (dashboard !== undefined) log.write('info', 'dashboard', `The swarm at ${dashboard.url}`, { url: dashboard.url })
       if (scraped !== undefined) log.write('info', 'metrics', `Metrics at ${scraped.url}`, { url: scraped.url })
@@ -112,14 +112,14 @@ export function peerCommand (): Command {
       const status = peer.status()
       terminal.event('stopped', status)
       const refused = refusals(status)
-      log.write('info', 'served', `Served ${status.requests.requests} requests of ${status.requests.tokens} tokens${refused === '' ? '' : `; refused ${refused}`}.`)
+      log.write('info', 'served', `Served ${counted(status.requests.requests, 'request')} of ${counted(status.requests.tokens, 'token')}${refused === '' ? '' : `; refused ${refused}`}.`)
       if (failed.signal.aborted) throw failed.signal.reason
     }, 0))
 }
 
 function logMapping (log: Log, { experts, notMapped }: SwarmPeer['mapping'], asked: boolean | undefined): void {
-  if (notMapped !== undefined) log.write('warn', 'not-mapped', `Weights of ${experts} experts are mapped, those of others are kept in memory: ${notMapped}.`, { experts, reason: notMapped })
-  else if (experts > 0) log.write('info', 'mapped', `Weights of ${experts} experts are mapped.`, { experts })
+  if (notMapped !== undefined) log.write('warn', 'not-mapped', `Weights of ${counted(experts, 'expert')} are mapped, those of others are kept in memory: ${notMapped}.`, { experts, reason: notMapped })
+  else if (experts > 0) log.write('info', 'mapped', `Weights of ${counted(experts, 'expert')} are mapped.`, { experts })
   if (asked === true && !returnLargePieces()) log.write('warn', 'mapping-costs', 'The C library keeps what packing took, so mapped weights take more memory than others here.', {})
 }
 
@@ -142,12 +142,12 @@ function checkDonation ({ model, donate, donateCores, threads, source, dir, clie
 /** What the limits kept off, for a person; empty when nothing was. */
 function refusals ({ connections, dht, manifestsRefused, requests }: PeerStatus): string {
   const { refused, rateLimited, silent, slowWriters, slowReaders, tooFast, malformed } = requests
-  const counts: Array<[number, string]> = [
-    [Object.values(connections.refused).reduce((a, b) => a + b, 0), 'connections'],
-    [refused, `requests (${rateLimited} of them too fast)`],
-    [silent + slowWriters + slowReaders + tooFast + malformed, 'streams that were silent, slow, too fast or malformed'],
-    [dht.recordsRefused, 'DHT records'],
-    [dht.messagesRefused + manifestsRefused, 'streams of the DHT or for manifests that came too fast']
+  const counts: Array<[number, string, string]> = [
+    [Object.values(connections.refused).reduce((a, b) => a + b, 0), 'connection', ''],
+    [refused, 'request', ` (${rateLimited} of them too fast)`],
+    [silent + slowWriters + slowReaders + tooFast + malformed, 'stream', ' (silent, slow, too fast or malformed)'],
+    [dht.recordsRefused, 'DHT record', ''],
+    [dht.messagesRefused + manifestsRefused, 'message', ' of the DHT or for manifests (too fast)']
   ]
-  return counts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`).join(', ')
+  return counts.filter(([count]) => count > 0).map(([count, what, which]) => counted(count, what) + which).join(', ')
 }

@@ -1,6 +1,6 @@
 import type { Command, Option } from 'commander'
 import { join } from 'node:path'
-import { newGenerationId, type SamplingOptions, type SavedGeneration, SavedGenerations, type SwarmClient } from '../index.js'
+import { counted, newGenerationId, type SamplingOptions, type SavedGeneration, SavedGenerations, type SwarmClient } from '../index.js'
 import { UsageError } from './command.js'
 import { stateDirectory } from './state-directory.js'
 import type { Terminal } from './terminal.js'
@@ -43,7 +43,7 @@ export class Resumable {
     try {
       const file = await this.store.save(this.state, this.file)
       terminal.event('saved', { id: this.state.id, file, tokens: this.state.tokens.length })
-      if (!whole) terminal.error(`${this.state.tokens.length} tokens are kept. To go on: ${commandLine(self, this.file === undefined ? this.state.id : file)}`)
+      if (!whole) terminal.error(`${counted(this.state.tokens.length, 'token is', 'tokens are')} kept. To go on: ${commandLine(self, this.file === undefined ? this.state.id : file)}`)
     } catch (error) {
       terminal.error(`The answer so far could not be kept: ${error instanceof Error ? error.message : String(error)}`)
     }

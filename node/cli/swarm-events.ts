@@ -1,4 +1,4 @@
-import { type DonationEvent, formatRanges, type GenerateEvent, type SwarmEvent } from '../index.js'
+import { counted, type DonationEvent, formatRanges, type GenerateEvent, type SwarmEvent } from '../index.js'
 import type { Log, LogLevel } from './log.js'
 import { formatMs } from './terminal.js'
 
@@ -11,8 +11,8 @@ export function shortPeerId (peerId: string): string {
 function describeEvent (event: SwarmEvent): string | undefined {
   switch (event.type) {
     case 'bootstrap-failed': return `No answer from ${event.address} (${event.reason}).`
-    case 'announced': return `Announced ${event.keys} keys on the DHT in ${formatMs(event.tookMs)}.`
-    case 'announce-failed': return `${event.keys} keys could not be announced (${event.reason}); trying again.`
+    case 'announced': return `Announced ${counted(event.keys, 'key')} on the DHT in ${formatMs(event.tookMs)}.`
+    case 'announce-failed': return `${counted(event.keys, 'key')} could not be announced (${event.reason}); trying again.`
     case 'peer-lost': return `Peer ${shortPeerId(event.peerId)} is gone (${event.reason}).`
     case 'peer-refused': return `Peer ${shortPeerId(event.peerId)} refused us (${event.code}).`
     case 'request-failed': return `Layer ${event.layer}: ${shortPeerId(event.peerId)} failed (${event.code}); asking a replica.`
@@ -40,8 +40,8 @@ export function logEvents (log: Log): (event: SwarmEvent) => void {
 /** What a liar's part in an answer means for who reads it. */
 export function describeLied ({ peerId, replies, again }: Extract<GenerateEvent, { type: 'lied' }>): string {
   return again
-    ? `Peer ${shortPeerId(peerId)} lied: what came after the first of its ${replies} replies to this answer is computed again.`
-    : `Peer ${shortPeerId(peerId)} lied, and ${replies} of its replies went into this answer uncompared: generate it again, or with --paranoid or --audit 1.`
+    ? `Peer ${shortPeerId(peerId)} lied: what came after the first of its ${counted(replies, 'reply', 'replies')} to this answer is computed again.`
+    : `Peer ${shortPeerId(peerId)} lied, and ${counted(replies, 'reply', 'replies')} of it went into this answer uncompared: generate it again, or with --paranoid or --audit 1.`
 }
 
 /** An event's fields but its type, for a structured log. */
@@ -53,7 +53,7 @@ export function donationFields ({ type: _, ...fields }: DonationEvent): object {
 export function describeDonation (event: DonationEvent): string | undefined {
   switch (event.type) {
     case 'plan': return event.reasons.map(({ action, block, reason }) => `${action === 'take' ? 'Taking' : 'Giving up'} layer ${block.layer} experts ${block.firstExpert}-${block.firstExpert + block.experts - 1} (${reason}).`).join('\n')
-    case 'hosting': return `Now hosting ${event.blocks.length} blocks, layers ${formatRanges([...new Set(event.blocks.map(block => block.layer))].sort((a, b) => a - b))}.`
+    case 'hosting': return `Now hosting ${counted(event.blocks.length, 'block')}, layers ${formatRanges([...new Set(event.blocks.map(block => block.layer))].sort((a, b) => a - b))}.`
     case 'review-failed': return `The swarm's coverage could not be followed: ${event.reason} Trying again.`
     case 'client-part-missing': return `The client part cannot be kept for new users: ${event.reason} Trying again.`
     case 'fetching': return undefined

@@ -1,5 +1,5 @@
 import colors from 'picocolors'
-import { type CoverageCell, formatRanges, type SwarmChange, type SwarmSnapshot, type WatchedPeer } from '../index.js'
+import { counted, type CoverageCell, formatRanges, type SwarmChange, type SwarmSnapshot, type WatchedPeer } from '../index.js'
 import { shortPeerId } from './swarm-events.js'
 import { formatMs, table } from './terminal.js'
 
@@ -21,8 +21,8 @@ export function watchView ({ snapshot, past, modelId, columns }: WatchViewInput)
   const hosts = buckets.reduce((sum, bucket) => sum + bucket.peers.length, 0)
   return [
     `${colors.bold('moeswarm dht watch')}  model ${modelId.slice(0, 12)}  ${new Date(atMs).toISOString().slice(11, 19)} UTC  ${colors.dim(`looked for ${formatMs(tookMs)}; q ends`)}`,
-    `${live} of ${peers.length} peers answer, ${holes === 0 ? colors.green(`all ${coverage.length} blocks covered`) : colors.red(`${holes} of ${coverage.length} blocks are holes`)}, routing table ${hosts} hosts in ${buckets.filter(bucket => bucket.peers.length > 0).length} buckets`,
-    lookup === undefined ? '' : colors.dim(`last lookup: layer ${lookup.layer}, ${lookup.asked} asked, ${lookup.failed} failed, ${lookup.providers} providers in ${formatMs(lookup.tookMs)}`),
+    `${live} of ${counted(peers.length, 'peer')} answer${peers.length === 1 ? 's' : ''}, ${holes === 0 ? colors.green(`all ${counted(coverage.length, 'block')} covered`) : colors.red(`${counted(holes, 'hole')} in ${counted(coverage.length, 'block')}`)}, routing table ${counted(hosts, 'host')} in ${counted(buckets.filter(bucket => bucket.peers.length > 0).length, 'bucket')}`,
+    lookup === undefined ? '' : colors.dim(`last lookup: layer ${lookup.layer}, ${lookup.asked} asked, ${lookup.failed} failed, ${counted(lookup.providers, 'provider')} in ${formatMs(lookup.tookMs)}`),
     '',
     ...coverageRows(coverage, columns),
     '',
@@ -75,13 +75,13 @@ function age (ms: number): string {
 /** A change as a line for a log. */
 export function changeText (change: SwarmChange): string {
   switch (change.type) {
-    case 'peer-joined': return colors.green(`${shortPeerId(change.peerId)} is there${change.blocks === 0 ? ', but does not answer' : ` with ${change.blocks} blocks, layers ${formatRanges(change.layers)}`}`)
+    case 'peer-joined': return colors.green(`${shortPeerId(change.peerId)} is there${change.blocks === 0 ? ', but does not answer' : ` with ${counted(change.blocks, 'block')}, layers ${formatRanges(change.layers)}`}`)
     case 'peer-left': return colors.red(`${shortPeerId(change.peerId)} is gone, and its record`)
     case 'peer-silent': return colors.red(`${shortPeerId(change.peerId)} does not answer any more (${change.failure})`)
     case 'peer-back': return colors.green(`${shortPeerId(change.peerId)} answers again`)
-    case 'blocks-changed': return `${shortPeerId(change.peerId)} took ${change.added} blocks and gave up ${change.removed}`
+    case 'blocks-changed': return `${shortPeerId(change.peerId)} took ${counted(change.added, 'block')} and gave up ${change.removed}`
     case 'hole-opened': return colors.red(`layer ${change.layer} experts ${change.firstExpert}-${change.firstExpert + change.experts - 1}: nobody holds them any more`)
     case 'hole-closed': return colors.green(`layer ${change.layer} experts ${change.firstExpert}-${change.firstExpert + change.experts - 1}: covered again`)
-    case 'routing-table': return `the routing table has ${change.hosts} hosts, ${change.before} before`
+    case 'routing-table': return `the routing table has ${counted(change.hosts, 'host')}, ${change.before} before`
   }
 }

@@ -2,7 +2,7 @@ import { ModelError, type TextStream } from '../../model-tools/index.js'
 import { Answer } from './answer.js'
 import type { AttentionClient } from './attention-client.js'
 import type { KvCache } from './kv-cache.js'
-import { LapProfile, type LapTimes, type LayerTimes } from './lap-profile.js'
+import { GenerationProfile, type LapTimes, type LayerTimes } from './lap-profile.js'
 import { logProbabilities, type StepLogProbabilities } from './log-probabilities.js'
 import type { Observation } from './observation.js'
 import { prefill, type PrefillEvent } from './prefill.js'
@@ -25,6 +25,8 @@ export interface GenerateOptions extends SpeculationOptions {
   generated?: readonly number[]
   /** Whether what came after the first reply of a peer that turns out to lie is thrown away and computed again. @default false */
   paranoid?: boolean
+  /** Filled in as the generation goes on. @default one of its own */
+  profile?: GenerationProfile
   signal?: AbortSignal
 }
 
@@ -44,6 +46,8 @@ export interface Generation {
   cachedTokens: number
   /** Generated ids, a stop token included. */
   tokens: number[]
+  /** Of these, the first ones, which were given as `generated`. */
+  restoredTokens: number
   text: string
   finishReason: FinishReason
   /** Decoding only: tokens after the first, over the time since the first. */
@@ -82,7 +86,7 @@ export async function * generate (
   cache = client.newCache(), verification: Verification = NOBODY_LIES
 ): AsyncGenerator<GenerateEvent, void, void> {
   const { maxPositions, eosTokenIds, vocabSize, hiddenSize } = client.config
-  const { maxTokens, generated = [], paranoid = false, observation, signal } = options
+  const { maxTokens, generated = [], paranoid = false, profile = new GenerationProfile(), observation, signal } = options
   if (promptTokens.length === 0) throw new ModelError('out-of-range', 'The prompt is empty: give at least one token.')
   if (promptTokens.length + generated.length > maxPositions) {
     throw new ModelError('out-of-range', `The prompt has ${promptTokens.length} tokens, the model's context ends at ${maxPositions}: shorten the prompt.`, { tokens: promptTokens.length, maxPositions })
@@ -93,9 +97,8 @@ export async function * generate (
   const sampler = new Sampler(options.sampling)
   let speculator = new Speculator(speculation, vocabSize, options)
   const cachedTokens = cache.length
-  const prefilling = new LapProfile()
-  const decode = new LapProfile()
-  const start = performance.now()
+  const { prefill: prefilling, decode } = profile
+  const start = profile.startedAt = performance.now()
   let firstTokenAt: number | undefined
   const told = new Set<string>()
   if (restored > 0) yield { type: 'restored', tokens: [...answer.tokens], text: answer.text, because: 'resumed' }
@@ -154,6 +157,7 @@ export async function * generate (
       promptTokens,
       cachedTokens,
       tokens: answer.tokens,
+      restoredTokens: restored,
       text: answer.end(),
       finishReason: answer.finishReason ?? 'length',
       tokensPerSecond: made > 1 ? (made - 1) / decodeSeconds : 0,

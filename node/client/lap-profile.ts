@@ -93,6 +93,8 @@ export class LapProfile {
     this.count++
   }
 
+  get laps (): number { return this.count }
+
   /** Means over the laps. */
   mean (): LapTimes {
     const layers = this.layers()
@@ -112,4 +114,12 @@ export class LapProfile {
   private ofLayer (layer: number): LayerTimes {
     return this.sums[layer] ??= { turn: 0, attention: 0, send: 0, serialise: 0, denseMlp: 0, network: 0, queue: 0, experts: 0, combine: 0 }
   }
+}
+
+/** Of a generation under way: whoever hands one in can tell what came of a generation that does not come to its end. */
+export class GenerationProfile {
+  readonly prefill = new LapProfile()
+  readonly decode = new LapProfile()
+  /** When it began, after whatever it waited for; undefined before. Milliseconds of performance.now(). */
+  startedAt: number | undefined
 }

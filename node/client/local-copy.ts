@@ -22,14 +22,19 @@ export class LocalCopy {
     return await computed
   }
 
+  /** Whether it would compute these experts of a layer. A block that is damaged shows only when it is loaded. */
+  async has (layer: number, experts: number[]): Promise<boolean> {
+    return await this.blocksOf(layer, experts) !== undefined
+  }
+
   async stop (): Promise<void> {
     await this.tail
     await (await this.host)?.stop()
   }
 
   private async inTurn (batch: ExpertBatch, signal: AbortSignal | undefined): Promise<Float32Array | undefined> {
-    const blocks = this.bundle.blocks.filter(block => batch.layer === block.layer && batch.experts.some(expert => isIn(expert, block)))
-    for (const block of blocks) if (expertHostBytes(this.bundle, [block]) > this.limitBytes || !await this.bundle.has(block.file)) return undefined
+    const blocks = await this.blocksOf(batch.layer, batch.experts)
+    if (blocks === undefined) return undefined
     const sum = new Float32Array(batch.hidden.length)
     try {
       // Block by block: more than one need not fit.
@@ -43,6 +48,13 @@ export class LocalCopy {
       throw error
     }
     return sum
+  }
+
+  /** Undefined where the bundle lacks one, or one is too large. */
+  private async blocksOf (layer: number, experts: ArrayLike<number>): Promise<BlockEntry[] | undefined> {
+    const blocks = this.bundle.blocks.filter(block => layer === block.layer && Array.from(experts).some(expert => isIn(expert, block)))
+    for (const block of blocks) if (expertHostBytes(this.bundle, [block]) > this.limitBytes || !await this.bundle.has(block.file)) return undefined
+    return blocks
   }
 
   private async load (block: BlockEntry, signal: AbortSignal | undefined): Promise<ExpertHost> {

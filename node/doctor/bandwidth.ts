@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
+import { counted } from '../../model-tools/index.js'
 import { availableMemory } from '../host/memory.js'
 import type { Finding } from './finding.js'
 
@@ -36,7 +37,7 @@ export async function checkBandwidth ({ threads = availableParallelism(), signal
     for (const worker of workers) worker.postMessage('go')
     const rates = await Promise.all(workers.map(async worker => await messageOf(worker, signal) as number))
     const gigabytesPerSecond = rates.reduce((a, b) => a + b, 0)
-    const found = `${gigabytesPerSecond.toFixed(1)} GB/s of memory bandwidth (copies on ${count} threads)`
+    const found = `${gigabytesPerSecond.toFixed(1)} GB/s of memory bandwidth (copies on ${counted(count, 'thread')})`
     const data = { gigabytesPerSecond, threads: count }
     if (gigabytesPerSecond < SLOW_GB_PER_S) return { check: 'bandwidth', status: 'warn', found, advice: 'Experts are read from memory for each token, so this is what limits them: check that all memory channels are filled and nothing else is running.', data }
     return { check: 'bandwidth', status: 'ok', found, data }

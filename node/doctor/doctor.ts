@@ -11,8 +11,8 @@ export interface DoctorInit {
   listen: string
   /** Multiaddrs of hosts in the swarm. Without any, what only others can tell stays unknown. */
   bootstrap?: string[]
-  /** Id of a model of the swarm, whose peers are asked for their clocks. */
-  modelId?: string
+  /** Id of a model of the swarm, or how it begins, whose peers are asked for their clocks. @default the one that the bootstrap hosts serve */
+  model?: string
   /** Key of a private swarm. */
   swarmKey?: string
   /** Threads of the measurements. @default all cores */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { stat, statfs } from 'node:fs/promises'
 import { availableParallelism, cpus, totalmem } from 'node:os'
 import { dirname } from 'node:path'
-import { formatBytes } from '../../model-tools/index.js'
+import { counted, formatBytes } from '../../model-tools/index.js'
 import { availableMemory } from '../host/memory.js'
 import type { Finding } from './finding.js'
 
@@ -31,7 +31,7 @@ export function checkProcessor (): Finding {
   const model = cpus()[0]?.model.trim() ?? 'unknown'
   const features = processorFeatures()
   const data = { cores, model, features }
-  const found = `${cores} cores, ${model}${features === undefined ? '' : `, ${features.length === 0 ? 'no vector extensions' : features.join(' ')}`}`
+  const found = `${counted(cores, 'core')}, ${model}${features === undefined ? '' : `, ${features.length === 0 ? 'no vector extensions' : features.join(' ')}`}`
   if (features === undefined) return { check: 'processor', status: 'unknown', found: `${found}; its features cannot be read on this system`, data }
   const fast = process.arch === 'x64' ? features.includes('avx2') : process.arch !== 'arm64' || features.includes('asimddp')
   if (!fast) return { check: 'processor', status: 'warn', found, advice: 'Without AVX2 (or dot products on ARM) experts run several times slower: a virtual machine may hide them, give it the host\'s processor type.', data }

@@ -1,6 +1,8 @@
 import { isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { asSwarmError, createSwarmHost, observedAddresses, type SwarmHost, SwarmInspector } from '../../swarm/index.js'
+import { counted } from '../../model-tools/index.js'
+import { asSwarmError, createSwarmHost, isSwarmError, observedAddresses, type SwarmHost, SwarmInspector } from '../../swarm/index.js'
+import { isModelId } from '../bundle-store.js'
 import type { Finding } from './finding.js'
 
 /** A manifest may be this old when a peer hands it out, and takes a round trip. */
@@ -27,17 +29,18 @@ export async function checkPort (listen: string): Promise<Finding> {
 export interface SwarmCheckInit {
   listen: string
   bootstrap?: string[]
-  modelId?: string
+  /** Its id, or how that begins. */
+  model?: string
   /** Of a private swarm. */
   swarmKey?: string
   signal?: AbortSignal
 }
 
 /** What only other hosts can tell: how they see this one, and what time it is. */
-export async function * checkSwarm ({ listen, bootstrap, modelId, swarmKey, signal }: SwarmCheckInit): AsyncGenerator<Finding> {
+export async function * checkSwarm ({ listen, bootstrap, model, swarmKey, signal }: SwarmCheckInit): AsyncGenerator<Finding> {
   if (bootstrap === undefined) {
     yield { check: 'reachable', status: 'unknown', found: 'nobody was asked how they see this machine', advice: 'Name a host of the swarm with --bootstrap.' }
-    yield { check: 'clock', status: 'unknown', found: 'nobody was asked what time it is', advice: 'Name a host of the swarm with --bootstrap, and a model with --model.' }
+    yield { check: 'clock', status: 'unknown', found: 'nobody was asked what time it is', advice: 'Name a host of the swarm with --bootstrap.' }
     return
   }
   let host: SwarmHost
@@ -51,9 +54,7 @@ export async function * checkSwarm ({ listen, bootstrap, modelId, swarmKey, sign
   }
   try {
     yield reachability(await observedAddresses(host, signal), listen)
-    yield modelId === undefined
-      ? { check: 'clock', status: 'unknown', found: 'nobody was asked what time it is', advice: 'Name a model with --model: its peers sign what they send with the time.' }
-      : await checkClock(new SwarmInspector(host), modelId, signal)
+    yield await checkClock(new SwarmInspector(host), model, signal)
   } finally {
     await host.stop()
   }
@@ -85,17 +86,25 @@ function isPrivate (address: string): boolean {
   return /^(127\.|10\.|192\.168\.|169\.254\.|172\.(1[6-9]|2\d|3[01])\.|::1$|f[cd]|fe80)/i.test(address)
 }
 
-async function checkClock (inspector: SwarmInspector, modelId: string, signal?: AbortSignal): Promise<Finding> {
+/** Peers sign their manifests with the time. */
+async function checkClock (inspector: SwarmInspector, model: string | undefined, signal?: AbortSignal): Promise<Finding> {
+  let modelId = model
+  try {
+    if (modelId === undefined || !isModelId(modelId)) modelId = await inspector.modelStartingWith(modelId, { signal })
+  } catch (error) {
+    if (!isSwarmError(error, 'bad-argument')) throw error
+    return { check: 'clock', status: 'unknown', found: `nobody was asked what time it is. ${error.message}`, advice: 'Name a model with --model: its peers sign what they send with the time.' }
+  }
   const peers = await inspector.peers(modelId, { signal })
   const differences = peers.flatMap(({ clockDifferenceMs }) => clockDifferenceMs ?? []).sort((a, b) => a - b)
   const refused = peers.filter(({ failure }) => failure === 'untrusted-manifest').length
   if (differences.length === 0) {
-    if (refused > 0) return { check: 'clock', status: 'bad', found: `${refused} peers answer with manifests that are not of this time`, advice: 'This machine\'s clock or all of theirs are wrong: let NTP set it (timedatectl set-ntp true).', data: { refused } }
+    if (refused > 0) return { check: 'clock', status: 'bad', found: `${counted(refused, 'peer')} ${refused === 1 ? 'answers with a manifest that is' : 'answer with manifests that are'} not of this time`, advice: 'This machine\'s clock or all of theirs are wrong: let NTP set it (timedatectl set-ntp true).', data: { refused } }
     return { check: 'clock', status: 'unknown', found: `no peer of model ${modelId.slice(0, 12)} answers`, data: { peers: peers.length } }
   }
   const median = differences[Math.floor(differences.length / 2)]
   const data = { differenceMs: median, peers: differences.length }
-  if (median >= -CLOCK_RESOLUTION_MS && median <= CLOCK_RESOLUTION_MS) return { check: 'clock', status: 'ok', found: `within ${(CLOCK_RESOLUTION_MS / 1000).toFixed(1)} s of ${differences.length} peers`, data }
-  const found = `${(Math.abs(median) / 1000).toFixed(1)} s ${median > 0 ? 'ahead of' : 'behind'} the median of ${differences.length} peers`
+  if (median >= -CLOCK_RESOLUTION_MS && median <= CLOCK_RESOLUTION_MS) return { check: 'clock', status: 'ok', found: `within ${(CLOCK_RESOLUTION_MS / 1000).toFixed(1)} s of ${counted(differences.length, 'peer')}`, data }
+  const found = `${(Math.abs(median) / 1000).toFixed(1)} s ${median > 0 ? 'ahead of' : 'behind'} the median of ${counted(differences.length, 'peer')}`
   return { check: 'clock', status: Math.abs(median) > CLOCK_LIMIT_MS ? 'bad' : 'warn', found, advice: 'Manifests expire by the clock: let NTP set it (timedatectl set-ntp true).', data }
 }

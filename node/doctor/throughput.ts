@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { expertLayout } from '../../model-tools/index.js'
+import { counted, expertLayout } from '../../model-tools/index.js'
 import { availableMemory } from '../host/memory.js'
 import { messageOf } from './bandwidth.js'
 import type { Finding } from './finding.js'
@@ -54,7 +54,7 @@ function findingOf (runsPerSecond: number, expertBytes: number, threads: number)
   const wholeModel = runsPerSecond / (LAYERS * TOP_K)
   const share = Math.max(0.01, Math.min(1, availableMemory() * 0.8 / EXPERTS_26B_BYTES))
   const tokensPerSecond = wholeModel / share
-  const found = `${runsPerSecond.toFixed(0)} experts a second of the shape of Gemma 4 26B at 4 bits (${(runsPerSecond * expertBytes / 1e9).toFixed(1)} GB/s of weights, ${threads} threads): ${wholeModel.toFixed(1)} tok/s of all its experts, or ${tokensPerSecond.toFixed(1)} tok/s of the ${(100 * share).toFixed(0)} % that fit here`
+  const found = `${runsPerSecond.toFixed(0)} experts a second of the shape of Gemma 4 26B at 4 bits (${(runsPerSecond * expertBytes / 1e9).toFixed(1)} GB/s of weights, ${counted(threads, 'thread')}): ${wholeModel.toFixed(1)} tok/s of all its experts, or ${tokensPerSecond.toFixed(1)} tok/s of the ${(100 * share).toFixed(0)} % that fit here`
   const data = { runsPerSecond, weightBytesPerSecond: runsPerSecond * expertBytes, tokensPerSecondWholeModel: wholeModel, share, tokensPerSecondOfShare: tokensPerSecond }
   if (tokensPerSecond < SLOW_TOKENS_PER_S) return { check: 'experts', status: 'warn', found, advice: 'Clients would wait for this machine: donate less memory, so that each token asks less of it, or end what else is running.', data }
   return { check: 'experts', status: 'ok', found, data }

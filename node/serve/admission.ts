@@ -1,7 +1,13 @@
+import { counted } from '../../model-tools/index.js'
 import { ApiError, retryAfter } from './api-error.js'
 
-/** Gives a slot back; more than once does no harm. */
-export type Release = () => void
+/** Leave to generate. */
+export interface Slot {
+  /** Gives it back; more than once does no harm. */
+  release: () => void
+  /** What was waited for it, in milliseconds. */
+  queuedMs: number
+}
 
 /** A generation takes about this long, in seconds, for want of a measurement: what a refused client is told to wait before there is one. */
 const FIRST_GUESS_S = 5
@@ -24,16 +30,17 @@ export class Admission {
    * Slots for `count` generations of one request, each as it becomes free. Leaves the queue when `signal` aborts.
    * @throws ApiError 429 at once when there is no room for all of them
    */
-  admit (count: number, signal: AbortSignal): Array<Promise<Release>> {
+  admit (count: number, signal: AbortSignal): Array<Promise<Slot>> {
     const room = this.concurrent - this.running - this.queue.length + this.queued
     if (count > room) {
       const waitSeconds = this.meanSeconds * Math.max(1, this.queue.length) / this.concurrent
-      throw new ApiError(429, 'rate_limit_error', `The server computes ${this.running} texts and ${this.queue.length} wait: try again later.`, { code: 'server_busy', headers: retryAfter(waitSeconds) })
+      throw new ApiError(429, 'rate_limit_error', `The server computes ${counted(this.running, 'text')}, and ${this.queue.length} more ${this.queue.length === 1 ? 'waits' : 'wait'}: try again later.`, { code: 'server_busy', headers: retryAfter(waitSeconds) })
     }
     return Array.from({ length: count }, () => this.slot(signal))
   }
 
-  private async slot (signal: AbortSignal): Promise<Release> {
+  private async slot (signal: AbortSignal): Promise<Slot> {
+    const cameAt = performance.now()
     if (this.running >= this.concurrent || this.queue.length > 0) {
       await new Promise<void>((resolve, reject) => {
         const enter = (): void => {
@@ -53,7 +60,7 @@ export class Admission {
     }
     const since = performance.now()
     let given = false
-    return () => {
+    const release = (): void => {
       if (given) return
       given = true
       this.meanSeconds += SMOOTHING * ((performance.now() - since) / 1000 - this.meanSeconds)
@@ -62,5 +69,6 @@ export class Admission {
       if (next === undefined) this.running--
       else next()
     }
+    return { release, queuedMs: since - cameAt }
   }
 }

@@ -96,18 +96,20 @@ function apiRoutes (context: ApiContext, { bodyBytes, bodyMs }: ServeLimits): Ro
     post(/^\/v1\/completions$/, completions),
     { method: 'GET', path: /^\/v1\/models$/, handle: ({ response }) => { sendJson(response, 200, context.names.list()) } },
     { method: 'GET', path: /^\/v1\/models\/(.+)$/, handle: ({ response, rest }) => { sendJson(response, 200, context.names.describe(rest)) } },
-    { method: 'GET', path: /^\/health$/, open: true, handle: ({ response }) => { health(context, response) } }
+    { method: 'GET', path: /^\/health$/, open: true, handle: async ({ response }) => { await health(context, response) } }
   ]
 }
 
-/** 503 while experts are missing: a load balancer then asks elsewhere. */
-function health ({ client, names, admission }: ApiContext, response: ServerResponse): void {
-  const missing = client.coverage().filter(({ replicas }) => replicas.includes(0)).map(({ layer }) => layer)
+/** 503 while experts are missing that this machine cannot compute either: a load balancer then asks elsewhere. */
+async function health ({ client, names, admission }: ApiContext, response: ServerResponse): Promise<void> {
+  const lacking = await client.lacking()
+  const missing = lacking.filter(({ copied }) => !copied).map(({ layer }) => layer)
   sendJson(response, missing.length === 0 ? 200 : 503, {
     status: missing.length === 0 ? 'ok' : 'experts-unavailable',
     model: names.id,
     peers: client.livePeers().length,
     missing_layers: missing,
+    copied_layers: lacking.filter(({ copied }) => copied).map(({ layer }) => layer),
     active: admission.active,
     queued: admission.waiting
   })

@@ -22,7 +22,7 @@ export async function chatCompletions (context: ApiContext, { body, response, tr
   const stream = request.stream === true ? new ChatStream(new EventStream(response), { ...head, object: 'chat.completion.chunk' }, request, context) : undefined
 
   const answers = await together(slots.map((slot, index) => async abort => {
-    const release = await slot
+    const { release, queuedMs } = await slot
     try {
       const answer = await runGeneration({
         client,
@@ -30,6 +30,7 @@ export async function chatCompletions (context: ApiContext, { body, response, tr
         onGenerate: context.onGenerate,
         traces: context.traces,
         traceId,
+        queuedMs,
         prompt,
         options: {
           ...generateOptions(request, request.max_completion_tokens ?? request.max_tokens, context, abort, index),

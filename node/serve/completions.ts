@@ -36,7 +36,7 @@ export async function completions (context: ApiContext, { body, response, traceI
 
   const results = await together(slots.map((slot, index) => async abort => {
     const { text, ids } = prompts[Math.floor(index / n)]
-    const release = await slot
+    const { release, queuedMs } = await slot
     try {
       const echo = request.echo === true ? await echoOf(context, request, text, ids, abort) : undefined
       if (echo !== undefined) await chunk(index, echo.text, request.logprobs === undefined ? undefined : echo.steps, 0, null)
@@ -47,6 +47,7 @@ export async function completions (context: ApiContext, { body, response, traceI
         onGenerate: context.onGenerate,
         traces: context.traces,
         traceId,
+        queuedMs,
         prompt: ids,
         options: { ...generateOptions(request, request.max_tokens ?? DEFAULT_MAX_TOKENS, context, abort, index % n), logProbabilities: request.logprobs },
         chat: false,

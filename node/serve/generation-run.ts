@@ -36,6 +36,8 @@ export interface RunInit {
   traces?: GenerationTraces
   /** W3C trace id that names the generation. */
   traceId?: string
+  /** What it has waited for its turn, in milliseconds. @default 0 */
+  queuedMs?: number
   onPrefill?: (done: number, total: number) => Promise<void>
   /** Called for each piece that says something; the generation waits for it. */
   onPiece?: (piece: Piece) => Promise<void>
@@ -49,7 +51,7 @@ export interface RunInit {
 }
 
 /** Generates one answer. Rejects as `SwarmClient.generate` does. */
-export async function runGeneration ({ client, monitor, prompt, options, chat, onGenerate, traces, traceId, onPrefill, onPiece, onVoid, onLate }: RunInit): Promise<Answer> {
+export async function runGeneration ({ client, monitor, prompt, options, chat, onGenerate, traces, traceId, queuedMs, onPrefill, onPiece, onVoid, onLate }: RunInit): Promise<Answer> {
   const newReader = (): ToolCallReader | undefined => chat && client.toolCalls !== undefined ? new ToolCallReader(client.toolCalls) : undefined
   let reader = newReader()
   let answer: Omit<Answer, 'generation' | 'finishReason'> = { content: '', calls: [], logProbabilities: [] }
@@ -72,9 +74,10 @@ export async function runGeneration ({ client, monitor, prompt, options, chat, o
     await add({ ...read(event.text), ...(!ends && event.logProbabilities !== undefined && { logProbabilities: event.logProbabilities }) })
   }
   const watched = monitor.begin(prompt.length)
-  const recorder = traces?.begin(traceId)
+  const recorder = traces?.begin({ promptTokens: prompt.length, traceId, queuedMs })
+  let failure: unknown
   try {
-    for await (const event of client.generate(prompt, { ...options, traceId: recorder?.traceId ?? traceId, onLayer: recorder?.onLayer, specialTokens: reader === undefined ? 'skip' : 'keep' })) {
+    for await (const event of client.generate(prompt, { ...options, traceId, ...recorder?.options, specialTokens: reader === undefined ? 'skip' : 'keep' })) {
       recorder?.onGenerate(event)
       onGenerate?.(event)
       if (event.type === 'prefill') {
@@ -102,8 +105,11 @@ export async function runGeneration ({ client, monitor, prompt, options, chat, o
       }
     }
     throw new Error('a generation ended without a done event')
+  } catch (error) {
+    if (options.signal?.aborted !== true) failure = error
+    throw error
   } finally {
-    if (recorder !== undefined) traces?.end(recorder, client)
+    if (recorder !== undefined) traces?.end(recorder, client, failure)
     watched.end()
   }
 }

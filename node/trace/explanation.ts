@@ -1,3 +1,4 @@
+import { counted } from '../../model-tools/index.js'
 import type { PeerStats } from '../../swarm/index.js'
 import type { GenerationTrace, TracedLayer } from './trace.js'
 
@@ -13,28 +14,52 @@ export function explain (trace: GenerationTrace): string[] {
     .map(text => text.replace(/(^|[.;] )peer …/g, (_, before: string) => `${before}${before.startsWith(';') ? 'peer' : 'Peer'} …`))
 }
 
-function overview ({ promptTokens, tokens, tokensPerSecond, firstTokenMs, lap, prefillLap, finishReason }: GenerationTrace): string[] {
-  const prefill = `The first token came after ${ms(firstTokenMs)}: a prompt of ${promptTokens} tokens in ${Math.max(1, Math.round(firstTokenMs / Math.max(prefillLap.total, 1e-9)))} passes of ${ms(prefillLap.total)}.`
-  if (tokens < 2) return [`${tokens} token was generated (${finishReason}), so there is no decoding to explain.`, prefill]
-  return [`${tokens} tokens at ${tokensPerSecond.toFixed(1)} tok/s, ${ms(lap.total)} a pass through the layers (${finishReason}).`, prefill]
+function overview (trace: GenerationTrace): string[] {
+  const { promptTokens, cachedTokens = 0, restoredTokens = 0, queuedMs = 0, tokensPerSecond, firstTokenMs, lap, prefillLap, prefillLaps = 1 } = trace
+  const made = madeTokens(trace)
+  const before = restoredTokens === 0 ? '' : `; it went on from ${counted(restoredTokens, 'token')} of an earlier run`
+  const said = [made < 2
+    ? `${counted(made, 'token')} generated (${end(trace)})${before}: there is no decoding to explain.`
+    : `${made} tokens at ${tokensPerSecond.toFixed(1)} tok/s, ${ms(lap.total)} a pass through the layers (${end(trace)})${before}.`]
+  if (trace.failure !== undefined) said.push(`It failed with: ${trace.failure}`)
+  if (queuedMs > WORTH_SAYING * (queuedMs + (firstTokenMs ?? 0)) && queuedMs > 1) said.push(`It waited ${ms(queuedMs)} for its turn before it began: as many texts as may run at a time were under way (--parallel of moeswarm serve).`)
+  const read = restoredTokens === 0 ? counted(promptTokens, 'token') : `${counted(promptTokens, 'token')}, and what there was of the answer,`
+  const cached = cachedTokens === 0 ? '' : `, ${cachedTokens} of them still known from an earlier text`
+  const passes = `${prefillLaps === 1 ? 'one pass' : `${prefillLaps} passes`} of ${ms(prefillLap.total)}`
+  if (firstTokenMs === undefined) said.push(prefillLaps === 0 ? `It came to its end in the first pass of a prompt of ${read}.` : `It came to its end within a prompt of ${read}, after ${passes}.`)
+  else if (made > 0) said.push(`The first token came after ${ms(firstTokenMs)}: a prompt of ${read}${cached} in ${passes}${prefillLaps > 1 ? ', several at a time' : ''}.`)
+  return said
+}
+
+/** Generated in this run, not in one that it went on from. */
+function madeTokens ({ tokens, restoredTokens = 0 }: GenerationTrace): number {
+  return tokens - restoredTokens
+}
+
+function end ({ finishReason }: GenerationTrace): string {
+  return finishReason === 'stopped' ? 'stopped by Ctrl-C, or by a client that left' : finishReason
 }
 
 interface Cause { share: number, text: string }
 
 function causes (trace: GenerationTrace): Cause[] {
-  const { lap, layers, tokens } = trace
-  if (tokens < 2) return []
+  const { lap, layers } = trace
+  if (madeTokens(trace) < 2) return []
   const asked = layers.filter(({ slowest }) => Object.keys(slowest).length > 0)
   const local = lap.attention + lap.denseMlp + lap.head + lap.embedding
   const found: Array<Cause | undefined> = [
     cause(lap, lap.network, share => `${share} of a pass's time was travel to the peers and back. ${travel(trace, asked)}`),
-    cause(lap, lap.queue, share => `${share} was waiting for a free worker at the peers. ${queue(trace)}`),
+    cause(lap, lap.queue, share => asked.length === 0
+      ? `${share} was waiting for a free compute worker of this machine: more --threads, or fewer texts at a time, help.`
+      : `${share} was waiting for a free worker at the peers. ${queue(trace)}`),
     cause(lap, lap.experts, share => asked.length === 0
       ? `${share} was computing experts on this machine. Peers that hold some of the layers would share that work.`
       : `${share} was computing at the peers. ${service(trace)}`),
     cause(lap, local, share => `${share} was this machine's own part: attention and router ${ms(lap.attention)}, dense MLP ${ms(lap.denseMlp)}, head ${ms(lap.head)}. No peer can help there; more --threads, fewer other programs or a faster machine can.`),
     cause(lap, lap.turn, share => `${share} was waiting for laps of other sequences, or for the one before in the same sequence.`),
-    cause(lap, lap.send + lap.serialise, share => `${share} was encoding and handing requests to sockets: fewer, larger holders of the layers need fewer requests.`)
+    cause(lap, lap.send + lap.serialise, share => asked.length === 0
+      ? `${share} was handing batches to this machine's compute workers.`
+      : `${share} was encoding and handing requests to sockets: fewer, larger holders of the layers need fewer requests.`)
   ]
   return found.filter(one => one !== undefined)
 }
@@ -98,12 +123,12 @@ function incidents ({ incidents: all }: GenerationTrace): string[] {
   const failed = of('request-failed')
   if (failed.length > 0) {
     const codes = [...new Set(failed.map(({ code }) => code))].map(code => `${code} ${failed.filter(one => one.code === code).length}`).join(', ')
-    said.push(`${failed.length} requests failed and went to replicas (${codes}), from ${[...new Set(failed.map(({ peerId }) => name(peerId ?? '')))].join(', ')}: each costs the time until it was noticed.`)
+    said.push(`${counted(failed.length, 'request')} failed and went to replicas (${codes}), from ${[...new Set(failed.map(({ peerId }) => name(peerId ?? '')))].join(', ')}: each costs the time until it was noticed.`)
   }
   const hedged = of('request-hedged')
-  if (hedged.length > 0) said.push(`${hedged.length} requests were late and asked of a replica too.`)
+  if (hedged.length > 0) said.push(`${counted(hedged.length, 'request was', 'requests were')} late and asked of a replica too.`)
   const waits = of('experts-waiting')
-  if (waits.length > 0) said.push(`${waits.length} times nobody held the experts of a layer (${[...new Set(waits.map(({ layer }) => layer))].join(', ')}) and the generation waited: these layers need replicas.`)
+  if (waits.length > 0) said.push(`${waits.length === 1 ? 'Once' : `${waits.length} times`} nobody held the experts of a layer (${[...new Set(waits.map(({ layer }) => layer))].join(', ')}) and the generation waited: these layers need replicas.`)
   const lost = of('peer-lost')
   if (lost.length > 0) said.push(`${[...new Set(lost.map(({ peerId }) => name(peerId ?? '')))].join(', ')} went away meanwhile.`)
   return said

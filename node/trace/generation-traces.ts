@@ -1,5 +1,5 @@
 import { newTraceId, type PeerStats, type SwarmEvent } from '../../swarm/index.js'
-import { TraceRecorder } from './recorder.js'
+import { type RecordInit, TraceRecorder } from './recorder.js'
 import { TraceStore } from './store.js'
 import type { GenerationTrace } from './trace.js'
 
@@ -9,7 +9,7 @@ export interface TracedClient {
   peers: () => PeerStats[]
 }
 
-/** Records the generations of a client, several at a time, and keeps the traces of those that come to their end. Hand `onEvent` to `SwarmClient.open`. */
+/** Records the generations of a client, several at a time, and keeps their traces, also of those that are cut short. Hand `onEvent` to `SwarmClient.open`. */
 export class GenerationTraces {
   private readonly running = new Set<TraceRecorder>()
   private readonly saving = new Set<Promise<void>>()
@@ -20,17 +20,20 @@ export class GenerationTraces {
 
   readonly onEvent = (event: SwarmEvent): void => { for (const recorder of this.running) recorder.onEvent(event) }
 
-  /** A generation starts now. @param traceId - W3C trace id @default a new one */
-  begin (traceId = newTraceId()): TraceRecorder {
-    const recorder = new TraceRecorder(traceId)
+  /** A generation starts now. Without a trace id it gets a new one. */
+  begin ({ traceId = newTraceId(), ...init }: Omit<RecordInit, 'traceId'> & { traceId?: string }): TraceRecorder {
+    const recorder = new TraceRecorder({ traceId, ...init })
     this.running.add(recorder)
     return recorder
   }
 
-  /** A generation has ended; returns its trace, which is being saved, or undefined where it was cut short. */
-  end (recorder: TraceRecorder, client: TracedClient): GenerationTrace | undefined {
+  /**
+   * A generation has ended; returns its trace, which is being saved, or undefined where there is nothing to tell.
+   * @param failure - what it failed with; one that is not done and did not fail was stopped
+   */
+  end (recorder: TraceRecorder, client: TracedClient, failure?: unknown): GenerationTrace | undefined {
     this.running.delete(recorder)
-    const trace = recorder.trace(client.bundle.id, client.peers())
+    const trace = recorder.trace(client.bundle.id, client.peers(), failure instanceof Error ? failure.message : failure === undefined ? undefined : 'an unknown error')
     if (trace === undefined) return undefined
     this.ended = trace
     const saved: Promise<void> = this.store.save(trace)

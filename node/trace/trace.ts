@@ -11,15 +11,24 @@ export interface GenerationTrace {
   model: string
   /** W3C trace id: peers that log at level debug name it too. */
   traceId: string
-  /** Numbers of tokens. */
+  /** Numbers of tokens: of the prompt, of these in a kept cache, generated, of these by an earlier run that this one went on from. */
   promptTokens: number
+  cachedTokens?: number
   tokens: number
-  finishReason: FinishReason
+  restoredTokens?: number
+  /** 'stopped': by Ctrl-C, or because the client of a server left. */
+  finishReason: FinishReason | 'stopped' | 'failed'
+  /** What a failed one failed with. */
+  failure?: string
+  /** What it waited for its turn, before everything else. */
+  queuedMs?: number
   tokensPerSecond: number
-  firstTokenMs: number
+  /** Without what it was queued for; absent where there is none. */
+  firstTokenMs?: number
   /** Means of the decoding and of the prefill laps. */
   lap: LapTimes
   prefillLap: LapTimes
+  prefillLaps?: number
   /** Of the decoding laps, and of the prefill's. */
   layers: TracedLayer[]
   prefillLayers: TracedLayer[]

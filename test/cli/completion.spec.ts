@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { runCli } from '../fixtures/run-cli.js'
 
 /** What a shell would offer behind `line`, by its own completion of the script that we print. */
@@ -15,6 +18,35 @@ function bashOffers (script: string, line: string): string[] {
   const lines = stdout.trim().split('\n')
   assert.equal(lines.pop(), 'complete -F _moeswarm moeswarm')
   return lines.filter(one => one !== '')
+}
+
+/** What zsh runs when these keys are typed at its prompt: a Tab behind each line, then Enter. */
+function zshRuns (file: string, lines: string[]): string[] {
+  const { stdout, stderr, status, error } = spawnSync('zsh', ['-f', '-c', `
+    zmodload zsh/zpty
+    zpty shell TERM=dumb zsh -f -i
+    zpty -w shell 'autoload -Uz compinit && compinit -D -u && source $SCRIPT'
+    # What is typed is echoed: it must not look like what is printed.
+    zpty -w shell 'moeswarm () { print -r -- "<"RAN">$*<"END">" }; print REA""DY'
+    zpty -r shell answer '*READY*'
+    for line in "$@"; do
+      zpty -w -n shell "$line"$'\t\n'
+      zpty -r shell answer '*<RAN>*<END>*'
+      answer=\${answer##*<RAN>}
+      print -r -- "\${answer%%<END>*}"
+    done
+    zpty -d shell`, 'zsh', ...lines], { encoding: 'utf8', timeout: 20_000, env: { ...process.env, SCRIPT: file } })
+  if (error !== undefined) throw error
+  assert.equal(status, 0, stderr)
+  return stdout.trimEnd().split('\n')
+}
+
+/** What fish offers behind a line. */
+function fishOffers (file: string, line: string): string[] {
+  const { stdout, stderr, status, error } = spawnSync('fish', ['--no-config', '-c', 'source $argv[1]; complete -C $argv[2]', file, line], { encoding: 'utf8', timeout: 20_000, env: { ...process.env, TERM: 'dumb' } })
+  if (error !== undefined) throw error
+  assert.equal(status, 0, stderr)
+  return stdout.split('\n').filter(one => one !== '').map(one => one.split('\t')[0])
 }
 
 function has (shell: string): boolean {
@@ -42,15 +74,35 @@ describe('shell completion', function () {
     assert.deepEqual(bashOffers(bash, 'moeswarm generate --model '), [])
   })
 
-  for (const shell of ['zsh', 'fish']) {
-    it(`${shell} takes its script`, async function () {
-      const text = await script(shell)
-      assert.match(text, /donate-cores/)
-      if (!has(shell)) this.skip()
-      const { status, stderr } = spawnSync(shell, ['-n'], { input: text, encoding: 'utf8', timeout: 20_000 })
-      assert.equal(status, 0, stderr)
+  describe('from a file', () => {
+    let dir: string
+    const file = async (shell: string): Promise<string> => {
+      const path = join(dir, `moeswarm.${shell}`)
+      await writeFile(path, await script(shell))
+      return path
+    }
+    before(async () => { dir = await mkdtemp(join(tmpdir(), 'moeswarm-completion-')) })
+    after(async () => { await rm(dir, { recursive: true }) })
+
+    it('zsh completes them at its prompt', async function () {
+      const zsh = await file('zsh')
+      if (!has('zsh')) this.skip()
+      const typed = ['moeswarm gen', 'moeswarm dht cov', 'moeswarm convert x --quant u', 'moeswarm peer --donate-c', 'moeswarm dht providers --la', 'moeswarm completion f']
+      assert.deepEqual(zshRuns(zsh, typed), ['generate', 'dht coverage', 'convert x --quant u4', 'peer --donate-cores', 'dht providers --layer', 'completion fish'])
     })
-  }
+
+    it('fish completes them', async function () {
+      const fish = await file('fish')
+      if (!has('fish')) this.skip()
+      assert.deepEqual(fishOffers(fish, 'moeswarm gen'), ['generate'])
+      assert.ok(fishOffers(fish, 'moeswarm ').includes('peer'))
+      assert.deepEqual(fishOffers(fish, 'moeswarm dht cov'), ['coverage'])
+      assert.deepEqual(fishOffers(fish, 'moeswarm convert x --quant q'), ['q4', 'q8'])
+      assert.deepEqual(fishOffers(fish, 'moeswarm peer --donate-c'), ['--donate-cores'])
+      assert.deepEqual(fishOffers(fish, 'moeswarm dht providers --la'), ['--layer'])
+      assert.deepEqual(fishOffers(fish, 'moeswarm completion f'), ['fish'])
+    })
+  })
 
   it('another shell is refused', async () => {
     assert.equal((await runCli(['completion', 'tcsh'])).code, 2)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
+import { Bundle } from '../../node/index.js'
 import { reachability } from '../../node/doctor/network.js'
 import { demoBundle } from '../../scripts/demo-bundle.js'
 import { type PeerProcess, startPeerProcess } from '../../scripts/peer-process.js'
@@ -43,6 +44,11 @@ describe('moeswarm doctor', function () {
       assert.ok(!found.has('experts'))
       assert.deepEqual(found.get('reachable')!.data.observed, ['127.0.0.1'])
       assert.equal(found.get('clock')!.status, 'ok', found.get('clock')!.found)
+      const { id } = await Bundle.open(model)
+      for (const { named, clock } of [{ named: ['--model', id.slice(0, 6)], clock: 'ok' }, { named: [], clock: 'ok' }, { named: ['--model', 'ffff'], clock: 'unknown' }]) {
+        const again = findings((await runCli(['doctor', '--no-measure', '--listen', '/ip4/127.0.0.1/tcp/0', '--bootstrap', peer.addresses[0], ...named, '--json'])).stdout)
+        assert.equal(again.get('clock')!.status, clock, again.get('clock')!.found)
+      }
     } finally {
       await peer?.stop()
     }

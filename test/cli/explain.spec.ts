@@ -91,6 +91,22 @@ describe('moeswarm explain', function () {
     assert.match((await runCli(['generate', '--traceparent', 'x', '--model', model])).stderr, /32 hex digits/)
   })
 
+  it('tells of an answer that was stopped, and begins a line of its own behind the text', async () => {
+    const { code, stdout, stderr } = await runCli(['generate', '--model', model, '--local-layers', 'all', '--prompt', 'One day', '--temperature', '1.5', '--max-tokens', '2000'], {
+      env: { XDG_STATE_HOME: state, MOESWARM_TRACE: '' },
+      onData: (text, child) => { if (text.length > 100) child.kill('SIGINT') }
+    })
+    assert.equal(code, 130)
+    assert.match(stdout, /\S\n$/)
+    const kept = Number(/^(\d+) tokens are kept/m.exec(stderr)![1])
+    const explained = await run('explain')
+    assert.match(explained.stdout, new RegExp(`• ${kept} tokens at [\\d.]+ tok/s[^•]*\\(stopped by Ctrl-C, or[^]*The first token came after[^]*\\n5 `))
+    assert.match((await run('explain', '--list')).stdout, new RegExp(` ${kept} .* stopped *$`, 'm'))
+    const id = /--resume (\S+)/.exec(stderr)![1]
+    await run('generate', '--model', model, '--local-layers', 'all', '--resume', id, '--quiet')
+    assert.match((await run('explain')).stdout.replace(/\s+/g, ' '), new RegExp(`[\\d.]+ tok/s[^•]*it went on from ${kept} tokens of an earlier run`))
+  })
+
   it('keeps nothing with --no-trace, and files that only their owner reads', async () => {
     const dir = join(state, 'moeswarm', 'traces')
     const before = await readdir(dir)
@@ -114,6 +130,18 @@ describe('moeswarm explain', function () {
     assert.match(text, /80 % \(400\.0 ms of 500\.0 ms\) of a pass's time was travel.*Peer …FARAWAY1 was the slowest of those asked in 30 of 30 exchanges, at a round trip of 40\.0 ms x 10 layers.*Peer …NEARPEER is 20\.0 times nearer/)
     assert.match(text, /Layer 7 stands out.*against 41\.0 ms/)
     assert.match(text, /2 requests failed and went to replicas \(timeout 1, peer-gone 1\), from peer …FARAWAY1/)
+  })
+
+  it('says what it knows of a text that waited, one that failed, and one that was whole already', () => {
+    const waited = explain(slowTrace({ queuedMs: 3000, prefillLaps: 1, incidents: [] })).join('\n')
+    assert.match(waited, /It waited 3\.0 s for its turn[^]*a prompt of 3 tokens in one pass of 500\.0 ms\./)
+    const failed = explain(slowTrace({ tokens: 1, finishReason: 'failed', failure: 'Nobody holds layer 3.', incidents: [] })).join('\n')
+    assert.match(failed, /^1 token generated \(failed\): there is no decoding to explain\.\nIt failed with: Nobody holds layer 3\./)
+    const early = explain(slowTrace({ tokens: 0, finishReason: 'stopped', firstTokenMs: undefined, prefillLaps: 0, incidents: [] })).join('\n')
+    assert.match(early, /^0 tokens generated \(stopped[^]*came to its end in the first pass of a prompt of 3 tokens\./)
+    const resumed = explain(slowTrace({ tokens: 9, restoredTokens: 9, incidents: [] })).join('\n')
+    assert.match(resumed, /^0 tokens generated \(length\); it went on from 9 tokens of an earlier run: there/)
+    assert.doesNotMatch(waited + failed + early + resumed, / 1 (requests|passes|tokens)|0\.0 tok/)
   })
 })
 

@@ -63,6 +63,15 @@ describe('swarm inspector', () => {
     assert.deepEqual((await look.providers(MODEL.modelId, 1)).map(({ peerId, failure }) => [peerId, failure]), [[second.host.peerId, undefined]])
   })
 
+  it('finds the model that the hosts serve by how its id begins', async () => {
+    await swarm.peer(slice(0, 8), new FakeCompute())
+    const look = await inspector()
+    assert.equal(await look.modelStartingWith(), MODEL.modelId)
+    assert.equal(await look.modelStartingWith(MODEL.modelId.slice(0, 6)), MODEL.modelId)
+    const other = MODEL.modelId.startsWith('0') ? '1' : '0'
+    await assert.rejects(look.modelStartingWith(other), error => isSwarmError(error, 'bad-argument') && error.message.includes(`begins with ${other} (but ${MODEL.modelId})`))
+  })
+
   it('shows the k-buckets', async () => {
     const { host } = await swarm.peer(slice(0, 8), new FakeCompute())
     const buckets = (await inspector()).routingTable()

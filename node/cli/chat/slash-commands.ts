@@ -1,7 +1,7 @@
 import { UsageError } from '../command.js'
 import { lapTable, peerTable } from '../generation-tables.js'
 import { formatMs, type Terminal } from '../terminal.js'
-import { explain, type GenerationTraces, type SwarmClient, type TrafficMonitor } from '../../index.js'
+import { counted, explain, type GenerationTraces, type SwarmClient, type TrafficMonitor } from '../../index.js'
 import type { ChatSettings, Conversation } from './conversation.js'
 
 /** What the commands work on. */
@@ -67,7 +67,7 @@ const COMMANDS: Record<string, SlashCommand> = {
     run: (_, { monitor, terminal }) => {
       const last = monitor.last()
       if (last === undefined) return terminal.note('No answer has come to its end yet.')
-      terminal.note(`${last.tokens} tokens after a prompt of ${last.promptTokens}, ${last.tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(last.firstTokenMs)}.\n\n${lapTable(last.lap)}`)
+      terminal.note(`${counted(last.tokens, 'token')} after a prompt of ${last.promptTokens}, ${last.tokensPerSecond.toFixed(1)} tok/s, first token after ${formatMs(last.firstTokenMs)}.\n\n${lapTable(last.lap)}`)
     }
   },
   explain: {
@@ -84,7 +84,7 @@ const COMMANDS: Record<string, SlashCommand> = {
     description: 'write the conversation to a file',
     run: async (file, { conversation, terminal }) => {
       await conversation.save(named(file, '/save'))
-      terminal.note(`Saved ${conversation.messages.length} messages to ${file}.`)
+      terminal.note(`Saved ${counted(conversation.messages.length, 'message')} to ${file}.`)
     }
   },
   load: {
@@ -92,7 +92,7 @@ const COMMANDS: Record<string, SlashCommand> = {
     description: 'go on with a conversation from a file',
     run: async (file, { conversation, terminal }) => {
       await conversation.load(named(file, '/load'))
-      terminal.note(`Loaded ${conversation.messages.length} messages from ${file}.`)
+      terminal.note(`Loaded ${counted(conversation.messages.length, 'message')} from ${file}.`)
     }
   },
   quit: { usage: '/quit', description: 'end; Ctrl-D and two Ctrl-C do too', run: () => {} }
