@@ -30,7 +30,7 @@ VOLUME /data
 EXPOSE 4001
 # A peer that serves metrics (peer --metrics 127.0.0.1:9464) is healthy while it answers; set HEALTH_URL to '' for commands that end by themselves.
 ENV HEALTH_URL=http://127.0.0.1:9464/healthz
-HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["node", "-e", "const u = process.env.HEALTH_URL; if (u) fetch(u).then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD ["node", "-e", "const u = process.env.HEALTH_URL; if (u) fetch(u).then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 # PID 1 has no default handlers of signals; moeswarm sets its own, so that `docker stop` finishes the requests in flight.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["moeswarm"]

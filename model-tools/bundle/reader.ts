@@ -41,7 +41,7 @@ export class Bundle {
     const path = join(dir, MANIFEST_FILE)
     const found = await stat(path).catch(() => undefined)
     if (found?.isFile() !== true) {
-      throw new ModelError('not-found', `${dir} holds no model bundle (there is no ${MANIFEST_FILE}); make one with moeswarm convert.`, { path: dir })
+      throw new ModelError('not-found', `${dir} holds no model bundle (there is no ${MANIFEST_FILE}); make one with moeswarm convert, or get one with moeswarm fetch.`, { path: dir })
     }
     if (found.size > MAX_MANIFEST_BYTES) throw new ModelError('malformed', `${path} has ${found.size} bytes, too many for a manifest; get the bundle again.`, { path })
     const bytes = await readFile(path)

@@ -76,8 +76,8 @@ export function waterfallText (trace: GenerationTrace): string {
   return `An average ${trace.layers.length > 0 ? 'decoding lap' : 'prefill lap'}:  ${legend}\n${table(['layer', `${formatMs(total)} in the layers`, 'all', ...SEGMENTS, 'slowest'], lines)}`
 }
 
-/** At the width of the terminal, at most of a page. */
-function wrapped (sentence: string): string {
+/** A sentence as an item of a list, at the width of the terminal, at most of a page. */
+export function wrapped (sentence: string): string {
   const width = Math.min(process.stdout.columns ?? 100, 100) - 2
   const lines = ['']
   for (const word of sentence.split(' ')) {

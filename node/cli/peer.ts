@@ -98,7 +98,7 @@ export function peerCommand (): Command {
       const blocks = peer.blocks.map(({ layer, firstExpert, experts }) => ({ layer, firstExpert, experts }))
       terminal.event('ready', { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks, dashboard: dashboard?.url, metrics: scraped?.url })
       ready = true
-      log.write('info', 'ready', `Peer ${peer.peerId} serves ${counted(blocks.length, 'block')} of model ${peer.bundle.id.slice(0, 12)}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`, { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks: blocks.length })
+      log.write('info', 'ready', `Peer ${peer.peerId} serves ${counted(blocks.length, 'block')} of model ${peer.bundle.id}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`, { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks: blocks.length })
       if (log.text) for (const address of peer.addresses) log.write('info', 'address', `Others join with --bootstrap ${address}`)
       if (dashboard !== undefined) log.write('info', 'dashboard', `The swarm at ${dashboard.url}`, { url: dashboard.url })
       if (scraped !== undefined) log.write('info', 'metrics', `Metrics at ${scraped.url}`, { url: scraped.url })

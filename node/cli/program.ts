@@ -19,12 +19,12 @@ import { synthCommand } from './synth.js'
 /** Where somebody begins who has just installed it. */
 const FIRST_STEPS = `
 First steps:
-  $ moeswarm doctor                                             what this machine can do
-  $ moeswarm peer --donate 4GiB --model <id> --bootstrap <address>      donate memory and cores
-  $ moeswarm fetch <id> --out model --bootstrap <address>       what a user needs of a model,
-  $ moeswarm chat --model model --bootstrap <address>           and talk with it
-An address is what a peer prints when it starts; moeswarm dht peers --bootstrap <address> names the model's id.
-Every command has --help with an example.
+  $ moeswarm doctor
+  $ moeswarm peer --donate 4GiB --model <id> --bootstrap <address>
+  $ moeswarm fetch <id> --out model --bootstrap <address>
+  $ moeswarm chat --model model --bootstrap <address>
+say what this machine can do, donate memory and cores, get what a user needs of a model, and talk with it. A peer
+prints its address and the model's id when it starts. Every command has --help with an example.
 `
 
 /** `moeswarm` with all its commands. */

@@ -96,7 +96,7 @@ export async function * generate (
   const restored = answer.tokens.length
   const sampler = new Sampler(options.sampling)
   let speculator = new Speculator(speculation, vocabSize, options)
-  const cachedTokens = cache.length
+  const cachedTokens = profile.cachedTokens = cache.length
   const { prefill: prefilling, decode } = profile
   const start = profile.startedAt = performance.now()
   let firstTokenAt: number | undefined

@@ -122,4 +122,6 @@ export class GenerationProfile {
   readonly decode = new LapProfile()
   /** When it began, after whatever it waited for; undefined before. Milliseconds of performance.now(). */
   startedAt: number | undefined
+  /** Of the prompt, the first tokens, which were in a kept cache. */
+  cachedTokens = 0
 }

@@ -24,7 +24,7 @@ function overview (trace: GenerationTrace): string[] {
   if (trace.failure !== undefined) said.push(`It failed with: ${trace.failure}`)
   if (queuedMs > WORTH_SAYING * (queuedMs + (firstTokenMs ?? 0)) && queuedMs > 1) said.push(`It waited ${ms(queuedMs)} for its turn before it began: as many texts as may run at a time were under way (--parallel of moeswarm serve).`)
   const read = restoredTokens === 0 ? counted(promptTokens, 'token') : `${counted(promptTokens, 'token')}, and what there was of the answer,`
-  const cached = cachedTokens === 0 ? '' : `, ${cachedTokens} of them still known from an earlier text`
+  const cached = cachedTokens === 0 ? '' : `, ${cachedTokens} of them known from an earlier text,`
   const passes = `${prefillLaps === 1 ? 'one pass' : `${prefillLaps} passes`} of ${ms(prefillLap.total)}`
   if (firstTokenMs === undefined) said.push(prefillLaps === 0 ? `It came to its end in the first pass of a prompt of ${read}.` : `It came to its end within a prompt of ${read}, after ${passes}.`)
   else if (made > 0) said.push(`The first token came after ${ms(firstTokenMs)}: a prompt of ${read}${cached} in ${passes}${prefillLaps > 1 ? ', several at a time' : ''}.`)

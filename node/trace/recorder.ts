@@ -65,13 +65,13 @@ export class TraceRecorder {
   /** What there is to tell; undefined where not even the first layer was asked for anything. @param failure - what a generation that is not done failed with; without it, it was stopped */
   trace (model: string, peers: PeerStats[], failure?: string): GenerationTrace | undefined {
     const { promptTokens, traceId, queuedMs = 0 } = this.init
-    const { prefill, decode, startedAt = this.start } = this.profile
+    const { prefill, decode, cachedTokens, startedAt = this.start } = this.profile
     if (this.done === undefined && !this.prefill.asked) return undefined
     const how = this.done?.generation ?? this.cutShort(failure)
     const id = `${this.startedAt.toISOString().replace(/\D/g, '').slice(0, 14)}-${randomBytes(3).toString('hex')}`
     return {
       format: 2, id, startedAt: this.startedAt.toISOString(), model, traceId,
-      promptTokens, cachedTokens: this.done?.generation.cachedTokens, tokens: this.done?.generation.tokens.length ?? this.tokens, restoredTokens: this.restoredTokens,
+      promptTokens, cachedTokens, tokens: this.done?.generation.tokens.length ?? this.tokens, restoredTokens: this.restoredTokens,
       finishReason: how.finishReason, failure, queuedMs: queuedMs + startedAt - this.start, tokensPerSecond: how.tokensPerSecond, firstTokenMs: how.firstTokenMs,
       lap: decode.mean(), prefillLap: prefill.mean(), prefillLaps: prefill.laps, layers: this.decode.layers(decode.layers()), prefillLayers: this.prefill.layers(prefill.layers()),
       laps: this.decode.laps, peers, incidents: this.incidents, spans: this.spans

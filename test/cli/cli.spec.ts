@@ -80,7 +80,7 @@ describe('the command line', function () {
     })
 
     it('a bundle that is not there', async () => {
-      assertClearError(await runCli(['generate', '--model', scratch, '--local-layers', 'all', '--prompt', 'x']), /holds no model bundle.*moeswarm convert/)
+      assertClearError(await runCli(['generate', '--model', scratch, '--local-layers', 'all', '--prompt', 'x']), /holds no model bundle.*moeswarm convert.*moeswarm fetch/)
     })
 
     for (const { name, damage } of [

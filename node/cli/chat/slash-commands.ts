@@ -1,4 +1,5 @@
 import { UsageError } from '../command.js'
+import { wrapped } from '../explain.js'
 import { lapTable, peerTable } from '../generation-tables.js'
 import { formatMs, type Terminal } from '../terminal.js'
 import { counted, explain, type GenerationTraces, type SwarmClient, type TrafficMonitor } from '../../index.js'
@@ -76,7 +77,7 @@ const COMMANDS: Record<string, SlashCommand> = {
     run: (_, { traces, terminal }) => {
       if (traces === undefined) return terminal.note('This chat keeps no traces: it was started with --no-trace.')
       const { last } = traces
-      terminal.note(last === undefined ? 'No answer has come to its end yet.' : `${explain(last).map(sentence => `• ${sentence}`).join('\n')}\nLayer by layer: moeswarm explain ${last.id}`)
+      terminal.note(last === undefined ? 'No answer has come to its end yet.' : `${explain(last).map(wrapped).join('\n')}\nLayer by layer: moeswarm explain ${last.id}`)
     }
   },
   save: {
