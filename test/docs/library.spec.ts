@@ -43,3 +43,11 @@ describe('examples of docs/library.md', function () {
     })
   }
 })
+
+describe('npm run docs:api', function () {
+  this.timeout(120_000)
+
+  it('writes the reference without a warning', async () => {
+    await promisify(execFile)(process.execPath, [join(ROOT, 'node_modules', 'typedoc', 'bin', 'typedoc'), '--emit', 'none'], { cwd: ROOT })
+  })
+})
