@@ -112,12 +112,21 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
     if (known.live != null) this.#drop(known, 'lied')
   }
 
-  /** Searches at once, for a layer's own key too, and forgets how lately peers failed. Returns when the search has ended. */
+  /**
+   * Tries the peers that failed at once, and searches, for a layer's own key too; what fails now is tried again as soon as after a first failure. Returns when the
+   * search has ended.
+   */
   async refresh (layer?: number): Promise<void> {
     for (const known of this.#known.values()) {
-      if (known.live == null) known.retryAt = 0
+      if (known.live != null) continue
+      known.retryAt = 0
+      // Who was given up is tried when the search names it.
+      if (known.failures > limits.PEER_RETRIES) continue
+      known.failures = 0
+      void this.#probe(known)
     }
     this.#searchIntervalMs = limits.SEARCH_INTERVAL_MIN_MS
+    this.#searchSoon(this.#searchIntervalMs)
     await Promise.all([this.#search(), ...(layer == null ? [] : [this.#searchKey(layerKey(this.#init.modelId, layer))])])
   }
 

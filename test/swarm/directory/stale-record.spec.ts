@@ -62,6 +62,19 @@ describe('a record that outlives its peer', () => {
     assert.equal(directory.live.length, 0)
   })
 
+  it('is tried as often as a new one when somebody waits for its peer', async () => {
+    const entrance = await hosts.start()
+    const { dials } = await gone(entrance.addresses[0])
+    const client = await hosts.start({ dht: 'client', bootstrap: [entrance.addresses[0]] })
+    // After nine tries the next one is 5 s away, and the one after it 10 s; each search brings one more.
+    directory = follow(client, [10, 600_000])
+    await directory.start()
+    await until(() => dials() >= 9)
+    const before = dials()
+    await directory.refresh()
+    await until(() => dials() >= before + 11)
+  })
+
   it('is not dialled again at every search', async () => {
     const entrance = await hosts.start()
     const { dials } = await gone(entrance.addresses[0])
