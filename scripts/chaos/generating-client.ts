@@ -4,7 +4,10 @@ import { type GenerateInit, SwarmClient, type SwarmClientInit } from '../../node
 import { DEMO_CHECKPOINT } from '../demo-bundle.js'
 
 const TOKENS = 64
-/** For a replica that lives and is not found yet; pings of a machine with more processes than cores come late. */
+/**
+ * More than a client's own 5 s: all peers, their proxy and the client share this machine's cores. When something else takes these for 2 s every ping is late and all
+ * connections end at once, as no stall of one of twelve machines does, and a dozen handshakes on two busy cores take longer than 5 s.
+ */
 const PATIENCE_MS = 30_000
 const OPTIONS: GenerateInit = { maxTokens: TOKENS, stopTokenIds: [], draft: 'none', sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 } }
 

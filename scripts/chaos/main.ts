@@ -17,7 +17,7 @@ from the all-local run or a generation fails.
   --lies           peers are made to lie too
   --audit <share>  of the replies that are compared, 0 to 1 (default: ${AUDIT_SHARE}); with 1 no token may differ, also with lies
   --schedule       print the schedule and end
-  --json           one JSON object a line: fault, progress, report
+  --json           one JSON object a line: fault, client (what it told), progress, report
 `
 
 const { values: options } = parseArgs({
@@ -59,6 +59,7 @@ async function run (): Promise<void> {
         terminal.event('fault', fault)
         if (process.stderr.isTTY !== true) terminal.note(`${(fault.atMs / 1_000).toFixed(1)} s: ${describe(fault)}`)
       },
+      onEvent: event => { terminal.event('client', { client: event }) },
       onTick: (seconds, ofSeconds, tokens) => {
         generating(Math.round(seconds), ofSeconds)
         terminal.event('progress', { seconds, tokens })

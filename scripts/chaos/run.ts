@@ -1,4 +1,5 @@
-import type { SwarmClient } from '../../node/index.js'
+import { setMaxListeners } from 'node:events'
+import type { OnSwarmEvent, SwarmClient } from '../../node/index.js'
 import { AUDIT_SHARE } from '../../node/client-audit.js'
 import { demoBundle } from '../demo-bundle.js'
 import { FaultInjector } from './faults.js'
@@ -19,13 +20,15 @@ export interface ChaosInit {
   onStep?: (text: string) => void
   onStarted?: (peers: number, of: number) => void
   onFault?: (fault: Fault) => void
+  /** Of the client. */
+  onEvent?: OnSwarmEvent
   /** Called every second while the swarm generates. */
   onTick?: (seconds: number, ofSeconds: number, tokens: number) => void
   signal?: AbortSignal
 }
 
 /** Twelve peer processes, a client that generates without pause, and the faults of the seed's schedule. Rejects with the signal's reason; no process is left then. */
-export async function runChaos ({ seed, minutes, audit = AUDIT_SHARE, lies = false, onStep, onStarted, onFault, onTick, signal }: ChaosInit): Promise<ChaosReport> {
+export async function runChaos ({ seed, minutes, audit = AUDIT_SHARE, lies = false, onStep, onStarted, onFault, onEvent, onTick, signal }: ChaosInit): Promise<ChaosReport> {
   const durationMs = minutes * 60_000
   const schedule = faultSchedule({ seed, durationMs, layout: LAYOUT, lies })
   onStep?.('Generating the texts with all experts in this process ...')
@@ -44,6 +47,7 @@ export async function runChaos ({ seed, minutes, audit = AUDIT_SHARE, lies = fal
       // A copy on this machine would do for a replica that is not found; only where somebody lies it is there to say who.
       copyMemory: lies ? undefined : 0,
       onEvent: event => {
+        onEvent?.(event)
         if (event.type === 'peer-lied') caughtAfter.push(client.peers().find(({ peerId }) => peerId === event.peerId)?.requests ?? 0)
         if (event.type === 'request-hedged') hedged++
         if (event.type === 'request-failed') failedRequests[event.code] = (failedRequests[event.code] ?? 0) + 1
@@ -74,6 +78,8 @@ async function generateUnderFaults (generating: GeneratingClient, faults: FaultI
   const startedAt = performance.now()
   const seconds = (): number => (performance.now() - startedAt) / 1_000
   const end = new AbortController()
+  // One of each fault that lasts.
+  setMaxListeners(0, end.signal)
   // Not AbortSignal.timeout: Node 20 may collect that, and then it never fires.
   const timer = setTimeout(() => { end.abort() }, durationMs)
   const stop = (): void => { end.abort(signal?.reason) }

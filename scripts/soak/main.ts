@@ -83,5 +83,6 @@ function report (samples: Samples, { tokenMs, differing, failures }: GeneratingC
   ]))}\n
 ${tokenMs.length} tokens in ${minutes} min, ${pauseMs} ms apart; ${differing} differ from the all-local run, ${failures.length} generations failed. Load average ${loadavg().map(load => load.toFixed(1)).join(', ')}.
 A line through the medians of windows, over the last ${100 * (1 - WARM_UP)} % of the run; +- two standard errors.\n`)
+  for (const { code, message, atMs } of failures) terminal.note(`Failed after ${((atMs - samples.startedAtMs) / 60_000).toFixed(1)} min: ${code}, ${message}`)
   if (!isWell) process.exitCode = 1
 }

@@ -9,14 +9,14 @@ export type Figure = typeof FIGURES[number] | 'active resources' | 'ms a token'
 /** By process and figure, what was seen when. */
 export class Samples {
   readonly series = new Map<string, Map<Figure, Point[]>>()
-  readonly #startedAt = performance.now()
+  readonly startedAtMs = performance.now()
 
   add (who: string, figure: Figure, value: number): void {
     const figures = this.series.get(who) ?? new Map<Figure, Point[]>()
     this.series.set(who, figures)
     const points = figures.get(figure) ?? []
     figures.set(figure, points)
-    points.push({ minutes: (performance.now() - this.#startedAt) / 60_000, value })
+    points.push({ minutes: (performance.now() - this.startedAtMs) / 60_000, value })
   }
 
   /** Looks at a process from outside. Nothing is added where the kernel does not tell (not Linux). */
