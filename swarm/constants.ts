@@ -202,22 +202,25 @@ export const DEADLINE_UNKNOWN_MS = 10_000
 // Block transfer.
 /** What is verified, requested and fetched again as one: part of a bundle's manifest, so never changed. 32 bytes of digest a MiB. */
 export const BLOCK_CHUNK_BYTES = MiB
-/** Of file contents in a frame: a hidden state waits behind no more than one that is being sent. */
+/** Of file contents in a frame at most, and over the slowest links. Between them what leaves within BLOCKS_FRAME_MS: a hidden state waits behind no more than one that is being sent. */
 export const BLOCKS_FRAME_BYTES = 32 * KiB
+export const BLOCKS_MIN_FRAME_BYTES = 4 * KiB
+export const BLOCKS_FRAME_MS = 3
+/** How fast a stream's rate is learned, an acknowledgement. */
+export const BLOCKS_RATE_GAIN = 1 / 8
 /**
- * Sent and not yet acknowledged, of one stream, at the start and over short round trips. Measured on one connection: a small request beside bulk
+ * Sent and not yet acknowledged, of one stream, over short round trips; half of it at the start. Measured on one connection: a small request beside bulk
  * takes 1.0 ms with this bound and 4 to 26 ms with the socket's alone, at 120 MiB/s.
  */
 export const BLOCKS_CREDIT_BYTES = 128 * KiB
-/** What longer round trips may have at most, a megabyte on its way from each peer, and what is left when a queue builds up. */
+/** What longer round trips may have at most, a megabyte on its way from each peer. */
 export const BLOCKS_MAX_CREDIT_BYTES = MiB
-export const BLOCKS_MIN_CREDIT_BYTES = 64 * KiB
 /** Bulk may make hidden states of the same link wait this long. */
 export const BLOCKS_QUEUE_MS = 5
-/** Delays of which the least says how long the queue is, and how long a least delay is remembered: paths change. */
-export const BLOCKS_DELAY_SAMPLES = 4
+/** Of the delays of this time or of a round trip the least says how long the queue is; and how long a least delay is remembered, for paths change. */
+export const BLOCKS_DELAY_MS = 10
 export const BLOCKS_LEAST_DELAY_MS = 10_000
-/** Half the least credit: the sender never waits for the last acknowledgement while the next is on its way. */
+/** What fetchers acknowledged at a time before they did so frame by frame. */
 export const BLOCKS_ACK_BYTES = 32 * KiB
 /** Digests that one question may name: their 32 bytes each fill a frame of contents. */
 export const BLOCKS_MAX_DIGESTS = 1_000

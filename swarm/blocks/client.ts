@@ -47,7 +47,6 @@ export class BlockClient {
   readonly #frames: FrameStream
   readonly #pending = new Map<number, PendingSizes | PendingRead>()
   #nextId = 1
-  #unacknowledgedBytes = 0
   #stallTimer: NodeJS.Timeout | undefined
 
   /** Throws SwarmError 'unreachable'. */
@@ -172,11 +171,8 @@ export class BlockClient {
     read.bytes.set(bytes, read.filled)
     if (!read.cancelled) read.hash.update(bytes)
     read.filled += bytes.byteLength
-    this.#unacknowledgedBytes += bytes.byteLength
-    if (this.#unacknowledgedBytes >= limits.BLOCKS_ACK_BYTES) {
-      this.#frames.send(encodeAck(this.#unacknowledgedBytes))
-      this.#unacknowledgedBytes = 0
-    }
+    // Frame by frame: over a slow link frames are small, and few of them may be on their way.
+    if (bytes.byteLength > 0) this.#frames.send(encodeAck(bytes.byteLength))
     if (read.filled < read.bytes.byteLength) return
     this.#pending.delete(id)
     if (!read.cancelled) read.resolve({ bytes: read.bytes, sha256: read.hash.digest('hex') })

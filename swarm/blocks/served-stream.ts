@@ -123,8 +123,8 @@ export class ServedBlocksStream {
     const { source, counters, rateLimit, peerId } = this.#init
     const contents = sha256 === source.modelId ? source.manifest.subarray(offset, offset + length) : await source.read(sha256, offset, length)
     if (contents.byteLength !== length) return this.#refuse(id, 'not-hosted')
-    for (let at = 0; at < length; at += limits.BLOCKS_FRAME_BYTES) {
-      const piece = contents.subarray(at, at + limits.BLOCKS_FRAME_BYTES)
+    for (let at = 0, piece; at < length; at += piece.byteLength) {
+      piece = contents.subarray(at, at + this.#sent.frameBytes)
       await this.#credit(piece.byteLength)
       if (this.#cancelled.has(id)) return this.#frames.send(encodeCancelled(id))
       const waitMs = rateLimit.grant(peerId, piece.byteLength, performance.now())
