@@ -72,9 +72,10 @@ export async function aggregate (clients: WanClients, lever: Lever, sequences: n
 }
 
 /** Tokens a second of a long prompt, up to the first token of the answer. */
-export async function prefill ({ remote }: WanClients): Promise<number> {
-  const story = remote.encode(OPENINGS.join(' ').repeat(12)).slice(0, PREFILL_TOKENS)
-  const { firstTokenMs } = await run(remote, story, 1, false)
+export async function prefill (clients: WanClients, lever: Lever): Promise<number> {
+  const { client } = under(lever, clients)
+  const story = client.encode(OPENINGS.join(' ').repeat(12)).slice(0, PREFILL_TOKENS)
+  const { firstTokenMs } = await run(client, story, 1, false)
   return story.length / (firstTokenMs / 1_000)
 }
 

@@ -7,23 +7,28 @@ export const PEERS = 3
 
 /** Three peer processes behind links of a proxy process: who dials them, the client or each other, is an internet away. */
 export class WanSwarm {
-  private constructor (readonly proxy: ProxyProcess, readonly peers: PeerProcess[], readonly layers: number) {}
+  readonly peers: PeerProcess[] = []
+
+  private constructor (private readonly model: string, readonly proxy: ProxyProcess, readonly layers: number) {}
 
   static async start (model: string): Promise<WanSwarm> {
     const layers = (await Bundle.open(model)).config.layerTypes.length
-    const proxy = await startProxyProcess(Array.from({ length: PEERS }, (_, seed) => ({ seed: seed + 1 })))
-    const peers: PeerProcess[] = []
+    const swarm = new WanSwarm(model, await startProxyProcess(Array.from({ length: PEERS }, (_, seed) => ({ seed: seed + 1 }))), layers)
     try {
-      for (let at = 0; at < PEERS; at++) {
-        const own = Array.from({ length: layers }, (_, layer) => layer).filter(layer => layer % PEERS === at || (layer + 1) % PEERS === at)
-        // The most fit for a machine with less cores than peers: a thread each.
-        peers.push(await startPeerBehindLink(['--model', model, '--layers', own.join(','), '--threads', '1', ...peers.slice(0, 1).flatMap(peer => ['--bootstrap', peer.addresses[0]])], proxy, at))
-      }
+      for (let at = 0; at < PEERS; at++) await swarm.startPeer(at)
     } catch (error) {
-      await Promise.all([...peers.map(async peer => await peer.stop()), proxy.stop()])
+      await swarm.stop()
       throw error
     }
-    return new WanSwarm(proxy, peers, layers)
+    return swarm
+  }
+
+  /** Puts a new peer where there is none, or where one has died. */
+  async startPeer (at: number): Promise<void> {
+    const own = Array.from({ length: this.layers }, (_, layer) => layer).filter(layer => layer % PEERS === at || (layer + 1) % PEERS === at)
+    const others = this.peers.filter((_, other) => other !== at).slice(0, 1)
+    // The most fit for a machine with less cores than peers: a thread each.
+    this.peers[at] = await startPeerBehindLink(['--model', this.model, '--layers', own.join(','), '--threads', '1', ...others.flatMap(peer => ['--bootstrap', peer.addresses[0]])], this.proxy, at)
   }
 
   get bootstrap (): string[] { return [this.peers[0].addresses[0]] }

@@ -3,19 +3,19 @@ import { parseArgs } from 'node:util'
 import { Terminal } from '../../node/cli/terminal.js'
 import { demoBundle } from '../demo-bundle.js'
 import { spread } from './figures.js'
-import { aggregate, decode, type Decoded, disturbed, type Lever, openClients, prefill, TAIL_TOKENS, tailLapMs, tokensFor, type WanClients } from './wan-levers.js'
+import { aggregate, decode, disturbed, type Lever, openClients, prefill, TAIL_TOKENS, tailLapMs, tokensFor, type WanClients } from './wan-levers.js'
 import { SHAPE, syntheticBundle } from './synthetic-models.js'
 import { targetTable, type WanRow, wanSvg, wanTable, wanTargets } from './wan-report.js'
-import { WanSwarm } from './wan-swarm.js'
+import { PEERS, WanSwarm } from './wan-swarm.js'
 
 const HELP = `npm run bench:wan -- [--quick] [--rows 0,18,18j,slow,dies] [--rounds 3] [--ms 3500] [--budget SECONDS] [--layers 3 | --bundle DIR] [--svg docs/wan.svg] [--json]
 
 Three peer processes behind links of a wan-proxy process, every layer with two of them, and clients without and with half of the layers local.
 --rows takes round trips in ms, with a j for 10 % jitter; 'slow' is 18 ms with one peer that becomes ten times as far, 'dies' one that is killed.
---ms is what one measurement of decoding may take. No row begins after --budget seconds; those that did not are named.
+--ms is what one measurement of decoding may take. No row begins after --budget seconds; those that did not are named. A row that fails says why, and the others go on.
 --layers measures the 26B shape with so many layers, made on first use, --bundle any other model, instead of the demo model.
 `
-const ROWS = '0,18,slow,0j,5,5j,18j,50,50j,100,100j,dies'
+const ROWS = '0,18,slow,dies,0j,5,5j,18j,50,50j,100,100j'
 const QUICK_ROWS = '0,18,slow'
 const JITTER = 0.1
 const USUAL_MS = 18
@@ -24,7 +24,10 @@ const LEVERS: Lever[] = ['none', 'speculation', 'local', 'all']
 const SEQUENCES = [4, 16]
 /** Sequences with the levers that give more tokens a lap. */
 const CROWD = 16
+/** How long a peer that was put back may take until the clients know it, in milliseconds. */
+const SEEN_MS = 60_000
 const CROWD_LEVERS = ['speculation', 'all'] as const
+const PREFILL_LEVERS = ['none', 'local'] as const
 
 const { values: options } = parseArgs({
   options: {
@@ -50,7 +53,8 @@ async function measure (): Promise<void> {
   let clients: WanClients | undefined
   try {
     clients = await openClients(model, swarm.bootstrap, swarm.layers)
-    await prefill(clients) // the first one pays for memory and compilers
+    // The first one pays for memory and compilers.
+    for (const lever of PREFILL_LEVERS) await prefill(clients, lever)
     const progress = terminal.progress('Rows')
     for (const [at, name] of names.entries()) {
       if (performance.now() > Number(options.budget) * 1_000) {
@@ -58,8 +62,12 @@ async function measure (): Promise<void> {
         continue
       }
       terminal.note(`${name} ...`)
-      const row = await measureRow(name, swarm, clients, rounds)
+      const row = emptyRow(name)
       rows.push(row)
+      await measureRow(row, swarm, clients, rounds).catch((error: unknown) => {
+        row.failure = error instanceof Error ? error.message : String(error)
+        terminal.note(`${row.name}: ${row.failure}`)
+      })
       terminal.event('row', row)
       progress(at + 1, names.length)
     }
@@ -76,48 +84,81 @@ async function measure (): Promise<void> {
   if (options.svg !== undefined) await writeFile(options.svg, wanSvg(rows, title))
   terminal.result(`${wanTable(rows, swarm.layers)}\n\n${targetTable(targets)}\n
 tok/s but where said otherwise; medians of ${rounds} rounds, the levers of a row in turn; ${title}, fp16 rows, greedy, openings that neither model nor drafter was trained on.
-All processes share this machine. 'all': drafts and every second layer local. Sequences: together, while all of them decode, without drafts unless the column says so. p99 of ${TAIL_TOKENS} laps.\n`)
+All processes share this machine. 'all': drafts and every second layer local. Sequences: together, while all of them decode, without drafts unless the column says so. p99 of ${TAIL_TOKENS} laps.
+Of a peer that dies: no lever: killed after a quarter of the text; all else with the two peers that are left.\n`)
 }
 
-async function measureRow (name: string, swarm: WanSwarm, clients: WanClients, rounds: number): Promise<WanRow> {
+function emptyRow (name: string): WanRow {
   const disturbance = name === 'slow' || name === 'dies' ? name : undefined
   const roundTripMs = disturbance === undefined ? Number.parseFloat(name) : USUAL_MS
   const jitter = name.endsWith('j') ? JITTER : 0
-  const row: WanRow = { name: describe(roundTripMs, jitter, disturbance), roundTripMs, jitter, disturbance, tokensPerSecond: {}, aggregate: {}, crowd: {} }
+  return { name: describe(roundTripMs, jitter, disturbance), roundTripMs, jitter, disturbance, tokensPerSecond: {}, aggregate: {}, crowd: {}, prefill: {} }
+}
+
+/** Fills the row with medians of what was measured so far, whatever happens then. */
+async function measureRow (row: WanRow, swarm: WanSwarm, clients: WanClients, rounds: number): Promise<void> {
+  const { roundTripMs, jitter, disturbance } = row
   await swarm.distance(roundTripMs, jitter)
   // The estimates get used to the distance, and both clients' code gets warm.
   for (const lever of LEVERS) await decode(clients, lever, 0, Math.round(tokensFor(Math.max(20, swarm.layers * roundTripMs), DECODE_MS) / 2))
 
-  if (disturbance === 'dies') {
-    row.tokensPerSecond.none = await disturbed(clients, 40, async () => { await swarm.peers[busiest(swarm, clients)].stop('SIGKILL') })
-    return row
+  if (disturbance !== 'dies') return await measureFigures(row, swarm, clients, rounds)
+  const dying = busiest(swarm, clients)
+  const survived = await disturbed(clients, 40, async () => { await swarm.peers[dying].stop('SIGKILL') })
+  try {
+    await measureFigures(row, swarm, clients, rounds)
+  } finally {
+    row.tokensPerSecond.none = survived
+    await swarm.startPeer(dying)
+    await seeAll(clients)
   }
-  if (roundTripMs === USUAL_MS && jitter === 0) {
+}
+
+async function measureFigures (row: WanRow, swarm: WanSwarm, clients: WanClients, rounds: number): Promise<void> {
+  const { roundTripMs, jitter, disturbance } = row
+  if (roundTripMs === USUAL_MS && jitter === 0 && disturbance !== 'dies') {
     row.p99LapMs = (await tailLapMs(clients, disturbance === 'slow' ? async () => { await swarm.slow(busiest(swarm, clients), roundTripMs, SLOWER) } : undefined)).p99Ms
   }
-  const decoded: Record<Lever, Decoded[]> = { none: [], speculation: [], local: [], all: [] }
-  const sequences: Record<number, number[]> = Object.fromEntries(SEQUENCES.map(count => [count, []]))
-  const crowd: Record<typeof CROWD_LEVERS[number], number[]> = { speculation: [], all: [] }
-  const prefilled: number[] = []
+  const usualMs: Partial<Record<Lever, number>> = {}
+  const keepIn = <K extends string | number>(figures: Partial<Record<K, number>>, key: K): (value: number) => void => keepMedian(median => { figures[key] = median })
+  const decoded = LEVERS.map(lever => ({ lever, speed: keepIn(row.tokensPerSecond, lever), lap: keepIn(usualMs, lever) }))
+  const tokensPerLap = keepMedian(median => { row.tokensPerLap = median })
+  const lapMs = keepMedian(median => { row.lapMs = median })
+  const firstTokenMs = keepMedian(median => { row.firstTokenMs = median })
+  const sequences = SEQUENCES.map(count => ({ count, speed: keepIn(row.aggregate, count) }))
+  const crowd = CROWD_LEVERS.map(lever => ({ lever, speed: keepIn(row.crowd, lever) }))
+  const prefilled = PREFILL_LEVERS.map(lever => ({ lever, speed: keepIn(row.prefill, lever) }))
   for (let round = 0; round < rounds; round++) {
-    for (const lever of LEVERS) {
-      const usual = decoded[lever].at(-1)?.lapMs ?? Math.max(5, (lever === 'local' || lever === 'all' ? 0.5 : 1) * swarm.layers * roundTripMs + 10)
-      decoded[lever].push(await decode(clients, lever, round + 1, tokensFor(usual, DECODE_MS)))
+    for (const { lever, speed, lap } of decoded) {
+      const expectedMs = usualMs[lever] ?? Math.max(5, (lever === 'local' || lever === 'all' ? 0.5 : 1) * swarm.layers * roundTripMs + 10)
+      const one = await decode(clients, lever, round + 1, tokensFor(expectedMs, DECODE_MS))
+      speed(one.tokensPerSecond)
+      lap(one.lapMs)
+      if (lever === 'speculation') tokensPerLap(one.tokensPerLap)
+      if (lever !== 'none') continue
+      lapMs(one.lapMs)
+      firstTokenMs(one.firstTokenMs)
     }
-    const tokens = Math.max(8, Math.round(tokensFor(decoded.none[0].lapMs, DECODE_MS) / 2))
-    for (const count of SEQUENCES) sequences[count].push(await aggregate(clients, 'none', count, tokens))
-    for (const lever of CROWD_LEVERS) crowd[lever].push(await aggregate(clients, lever, CROWD, 2 * tokens))
-    prefilled.push(await prefill(clients))
+    for (const { lever, speed } of prefilled) speed(await prefill(clients, lever))
+    const tokens = Math.max(8, Math.round(tokensFor(usualMs.none!, DECODE_MS) / 2))
+    for (const { count, speed } of sequences) speed(await aggregate(clients, 'none', count, tokens))
+    for (const { lever, speed } of crowd) speed(await aggregate(clients, lever, CROWD, 2 * tokens))
   }
-  const median = (values: number[]): number => spread(values).median
-  for (const lever of LEVERS) row.tokensPerSecond[lever] = median(decoded[lever].map(({ tokensPerSecond }) => tokensPerSecond))
-  for (const count of SEQUENCES) row.aggregate[count] = median(sequences[count])
-  for (const lever of CROWD_LEVERS) row.crowd[lever] = median(crowd[lever])
-  row.tokensPerLap = median(decoded.speculation.map(({ tokensPerLap }) => tokensPerLap))
-  row.lapMs = median(decoded.none.map(({ lapMs }) => lapMs))
-  row.firstTokenMs = median(decoded.none.map(({ firstTokenMs }) => firstTokenMs))
-  row.prefill = median(prefilled)
-  return row
+}
+
+/** Sets the median of what it is called with. */
+function keepMedian (set: (median: number) => void): (value: number) => void {
+  const values: number[] = []
+  return value => {
+    if (Number.isFinite(value)) values.push(value)
+    if (values.length > 0) set(spread(values).median)
+  }
+}
+
+/** Waits until both clients know all peers again. */
+async function seeAll ({ remote, half }: WanClients): Promise<void> {
+  const end = performance.now() + SEEN_MS
+  while ([remote, half].some(client => client.livePeers().length < PEERS) && performance.now() < end) await new Promise(resolve => setTimeout(resolve, 100))
 }
 
 /** The peer that has served most: what becomes slow or dies must be in use. */
