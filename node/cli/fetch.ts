@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { type BundlePart, fetchBundle, formatRanges, isModelId } from '../index.js'
+import { type BundlePart, counted, fetchBundle, formatRanges, isModelId } from '../index.js'
 import { action, command, parse, UsageError } from './command.js'
 import { Log } from './log.js'
 import { logEvents } from './swarm-events.js'
@@ -24,7 +24,7 @@ export function fetchCommand (): Command {
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect))
     .action(async (modelId: string, options: FetchOptions) => {
       await action<FetchOptions>(async (settings, { terminal, signal }) => {
-        if (!isModelId(modelId)) throw new UsageError('A model id is 64 lower-case hex digits; `moeswarm peer` and `moeswarm convert` print it.')
+        if (!isModelId(modelId)) throw new UsageError('A model id is 64 lower-case hex digits; `moeswarm peer` and `moeswarm convert` print it, and moeswarm dht peers --bootstrap <address>.')
         if (settings.part === 'client' && (settings.layers !== undefined || settings.experts !== undefined)) throw new UsageError('--layers and --experts go with --part experts or all.')
         if (settings.bootstrap === undefined) throw new UsageError('No swarm to fetch from: name a host in it with --bootstrap.')
         const show = terminal.progress('Fetching', 'bytes')
@@ -36,7 +36,8 @@ export function fetchCommand (): Command {
         terminal.endProgress()
         const here = (await bundle.heldBlocks()).map(block => block.layer)
         terminal.event('done', { model: bundle.id, out: settings.out, blocks: here.length })
-        terminal.note(`Bundle ${settings.out}: model ${bundle.id.slice(0, 12)}, ${here.length} of ${bundle.blocks.length} blocks, layers ${formatRanges([...new Set(here)])}.`)
+        const blocks = here.length === 0 ? '' : `${settings.part === 'experts' ? '' : ' and '}${here.length} of ${counted(bundle.blocks.length, 'block')}, layers ${formatRanges([...new Set(here)])}`
+        terminal.note(`Bundle ${settings.out}: of model ${bundle.id.slice(0, 12)} ${settings.part === 'experts' ? '' : 'the client part'}${blocks}.`)
       })(options)
     })
 }
