@@ -51,6 +51,11 @@ export function f32Tensor (data: Float32Array, dims: number[]): ort.Tensor {
   return new ort.Tensor('float32', data, dims)
 }
 
+/** An int64 vector. */
+export function i64Tensor (...values: number[]): ort.Tensor {
+  return new ort.Tensor('int64', BigInt64Array.from(values, BigInt), [values.length])
+}
+
 /** Of onnxruntime. */
 export const ONNXRUNTIME_VERSION: string = ort.env.versions.node ?? ort.env.versions.common
 

@@ -15,7 +15,7 @@ interface DrafterWeights {
  *
  * Inputs: `embedding` [1, H], the model's of the newest token, scaled; `state` [1, H], the model's behind its final norm where that token came from,
  * in later steps the drafter's own. For each layer type that the drafter has, as TYPE: `cos_TYPE`, `sin_TYPE` [1, headDim / 2] of the newest token's
- * position, the same in every step of a draft; `cache_k_TYPE`, `cache_v_TYPE` [kvHeads, capacity, headDim], the cache of the model's last layer
+ * position, the same in every step of a draft; `cache_k_TYPE`, `cache_v_TYPE` [kvHeads, 1, capacity, headDim], the cache of the model's last layer
  * of that type; `cache_mask_TYPE` [1, capacity], added to the scores.
  *
  * Outputs: `logits` [1, vocabulary], without a soft cap; `next_state` [1, H].
@@ -54,8 +54,8 @@ function cacheInputs (g: GraphBuilder, config: ModelConfig, type: LayerType): Ca
   return {
     cos: g.input(`cos_${type}`, 'f32', [1, headDim / 2]),
     sin: g.input(`sin_${type}`, 'f32', [1, headDim / 2]),
-    keys: g.input(`cache_k_${type}`, 'f32', [kvHeads, `capacity_${type}`, headDim]),
-    values: g.input(`cache_v_${type}`, 'f32', [kvHeads, `capacity_${type}`, headDim]),
+    keys: g.input(`cache_k_${type}`, 'f32', [kvHeads, 1, `capacity_${type}`, headDim]),
+    values: g.input(`cache_v_${type}`, 'f32', [kvHeads, 1, `capacity_${type}`, headDim]),
     mask: g.input(`cache_mask_${type}`, 'f32', [1, `capacity_${type}`])
   }
 }
@@ -66,7 +66,7 @@ function queryAttention (g: GraphBuilder, config: ModelConfig, { heads, layerTyp
   const at = `drafter.layers.${layer}` as const
   const q = g.rmsNorm(g.reshape(w.linear(x, `${at}.q`), heads, headDim), w.vector(`${at}.q_norm`))
   const turned = g.contrib('RotaryEmbedding', [g.reshape(q, 1, 1, heads * headDim), g.ints(0), cache.cos, cache.sin], { interleaved: 0 })
-  const queries = g.reshape(turned, kvHeads, heads / kvHeads, headDim)
+  const queries = g.reshape(turned, kvHeads, heads / kvHeads, 1, headDim)
   const scores = g.op('Add', [g.contrib('FusedMatMul', [queries, cache.keys], { transB: 1, alpha: { float: queryScale } }), cache.mask])
   const read = g.op('MatMul', [g.op('Softmax', [scores], { axis: -1 }), cache.values])
   return w.linear(g.reshape(read, 1, heads * headDim), `${at}.o`)

@@ -10,8 +10,8 @@ import { layerWeights, type TensorLookup } from './weights.js'
  *
  * Inputs: layer 0: `hidden` [tokens, H]; later layers: of the layer before `residual`, the stream after attention, `experts`, their sum, and
  * where there is one `dense`, the other branch, [tokens, H] each.
- * `cos`, `sin` [tokens, headDim / 2] of the tokens' positions. `cache_k`, `cache_v` [kvHeads, capacity, headDim].
- * `cache_mask` [tokens, capacity] and `new_mask` [tokens, tokens], added to the scores: 0 or -Infinity.
+ * `cos`, `sin` [tokens, headDim / 2] of the tokens' positions. `cache_k`, `cache_v` [kvHeads, 1, capacity, headDim].
+ * `cache_mask` [tokens, capacity] and `new_mask` [tokens, tokens], added to the scores: 0 or -Infinity. `key_split` int64 [2]: capacity and tokens.
  *
  * Outputs: `attended` [tokens, H], the stream after attention; `expert_input` [tokens, H]; `expert_ids` [tokens, K] int32;
  * `expert_weights` [tokens, K]; `new_k`, `new_v` [kvHeads, tokens, headDim], to be written into the cache. The cache

@@ -2,12 +2,14 @@ import type { LayerType } from '../../model-tools/index.js'
 import type { Tensor } from '../onnx-session.js'
 import type { KeysAndValues } from './layer-cache.js'
 
-/** Masks of one layer type for one lap, shared by all layers of that type. */
+/** What attention reads of one layer type for one lap, shared by all layers of that type. */
 export interface Masks {
   /** [tokens, capacity] */
   cache: Tensor
   /** [tokens, tokens] */
   fresh: Tensor
+  /** How scores are divided between the two. */
+  split: Tensor
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { LayerType, ModelConfig } from '../../model-tools/index.js'
-import { f32Tensor, type Tensor } from '../onnx-session.js'
+import { f32Tensor, i64Tensor, type Tensor } from '../onnx-session.js'
 import { Claim, type Masks } from './claim.js'
 import { Contributors } from './contributors.js'
 import { type KeysAndValues, LayerCache } from './layer-cache.js'
@@ -65,7 +65,7 @@ export class KvCache {
    * What a layer's attention graph reads for a lap, as soon as the lap before it has written there, and with room for what it will write. A
    * layer's size depends only on the laps that have come to it, so laps that overlap give the bits of laps one by one.
    */
-  async inputs (claim: Claim, layer: number): Promise<Record<'cache_k' | 'cache_v' | 'cache_mask' | 'new_mask', Tensor>> {
+  async inputs (claim: Claim, layer: number): Promise<Record<'cache_k' | 'cache_v' | 'cache_mask' | 'new_mask' | 'key_split', Tensor>> {
     await claim.turn(layer)
     const type = this.config.layerTypes[layer]
     const cache = this.layers[layer]
@@ -73,7 +73,7 @@ export class KvCache {
     while (capacity < this.limit[type] && capacity < claim.end) capacity = Math.min(capacity * 2, this.limit[type])
     if (capacity > cache.capacity) cache.grow(capacity)
     const masks = this.masks(type, claim, capacity)
-    return { cache_k: cache.keyTensor, cache_v: cache.valueTensor, cache_mask: masks.cache, new_mask: masks.fresh }
+    return { cache_k: cache.keyTensor, cache_v: cache.valueTensor, cache_mask: masks.cache, new_mask: masks.fresh, key_split: masks.split }
   }
 
   /** Writes a layer of a lap in flight. @throws what made a lap before it fail */
@@ -149,6 +149,10 @@ export class KvCache {
       for (let key = Math.max(0, start - capacity, query - window + 1); key < start; key++) cache[t * capacity + key % capacity] = 0
       for (let key = t; key >= 0 && query - positions[key] < window; key = claim.parent(key)) fresh[t * tokens + key] = 0
     }
-    return claim.masks[type] = { cache: f32Tensor(cache, [tokens, capacity]), fresh: f32Tensor(fresh, [tokens, tokens]) }
+    return claim.masks[type] = {
+      cache: f32Tensor(cache, [tokens, capacity]),
+      fresh: f32Tensor(fresh, [tokens, tokens]),
+      split: i64Tensor(capacity, tokens)
+    }
   }
 }

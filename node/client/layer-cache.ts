@@ -69,6 +69,6 @@ export class LayerCache {
   }
 
   private tensor (data: Float32Array): Tensor {
-    return f32Tensor(data, [this.kvHeads, this.slots, this.headDim])
+    return f32Tensor(data, [this.kvHeads, 1, this.slots, this.headDim])
   }
 }
