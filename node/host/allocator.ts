@@ -1,9 +1,6 @@
 import koffi from 'koffi'
 import type { Bundle } from '../../model-tools/index.js'
-import { mayDropScales, packedBytes } from './memory.js'
-
-/** Largest pieces that the C library may keep when they are freed, in bytes, where mapped weights are to save memory. */
-const KEPT_BYTES = 1024 * 1024
+import { KEPT_BYTES, mayDropScales, mayMap } from './memory.js'
 
 /** Of mallopt, in malloc.h of glibc. */
 const M_MMAP_THRESHOLD = -3
@@ -19,10 +16,9 @@ export function returnLargePieces (): boolean {
   return (asked ??= mayDropScales() && setThreshold())
 }
 
-/** Whether a bundle's mapped weights take less memory than others here. The first matrix stands for all: those of small models are pieces that the C library keeps. */
+/** Whether a bundle's mapped weights take less memory than others here. */
 export function mappingPays (bundle: Bundle): boolean {
-  const [{ gateUp }] = bundle.experts(bundle.blocks[0])
-  return gateUp.scales !== undefined && packedBytes(gateUp) >= KEPT_BYTES && returnLargePieces()
+  return mayMap(bundle) && returnLargePieces()
 }
 
 function setThreshold (): boolean {

@@ -32,6 +32,9 @@ export type ComputeRequest =
   | LoadRequest
   | { kind: 'unload', layer: number, expert: number }
 
+/** To a worker. It ends when it is told to stop and what it does is done. */
+export type ComputeMessage = { id: number, request: ComputeRequest } | { stop: true }
+
 /** What a request came to. */
 export interface Performed {
   /** [tokens, H], of a 'compute' if this thread computed the last expert of the job; else empty */

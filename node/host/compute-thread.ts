@@ -2,7 +2,10 @@ import '../telemetry.js'
 import { Worker } from 'node:worker_threads'
 import { ModelError, type ModelErrorCode } from '../../model-tools/index.js'
 import { SwarmError } from '../../swarm/index.js'
-import type { ComputeReply, ComputeRequest, ComputeResult, ComputeWorkerData } from './compute-messages.js'
+import type { ComputeMessage, ComputeReply, ComputeRequest, ComputeResult, ComputeWorkerData } from './compute-messages.js'
+
+/** No job takes so long, but a worker on a disk that hangs. */
+const STOP_MS = 30_000
 
 interface Pending {
   resolve: (result: ComputeResult) => void
@@ -13,6 +16,7 @@ interface Pending {
 export class ComputeThread {
   readonly #worker: Worker
   readonly #pending = new Map<number, Pending>()
+  readonly #ended: Promise<void>
   #nextId = 0
   #failure?: Error
   #stopping = false
@@ -22,7 +26,12 @@ export class ComputeThread {
     this.#worker = new Worker(new URL('./compute-worker.js', import.meta.url), { workerData })
     this.#worker.on('message', (reply: ComputeReply) => { this.#onReply(reply) })
     this.#worker.on('error', error => { this.#fail(error) })
-    this.#worker.on('exit', () => { this.#fail(new Error('A compute worker ended.')) })
+    this.#ended = new Promise(resolve => {
+      this.#worker.on('exit', () => {
+        this.#fail(new Error('A compute worker ended.'))
+        resolve()
+      })
+    })
   }
 
   /** What ended the worker. */
@@ -34,15 +43,22 @@ export class ComputeThread {
     const id = this.#nextId++
     return await new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject })
-      this.#worker.postMessage({ id, request })
+      this.#post({ id, request })
     })
   }
 
-  /** Rejects what is waiting with `reason`. */
+  /** Rejects what is waiting with `reason`. The worker ends when what it computes is done, or is ended after STOP_MS. */
   async stop (reason: Error): Promise<void> {
     this.#stopping = true
     this.#fail(reason)
-    await this.#worker.terminate()
+    this.#post({ stop: true })
+    const stuck = setTimeout(() => { void this.#worker.terminate() }, STOP_MS)
+    await this.#ended
+    clearTimeout(stuck)
+  }
+
+  #post (message: ComputeMessage): void {
+    this.#worker.postMessage(message)
   }
 
   #onReply (reply: ComputeReply): void {

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { Bundle, ModelError } from '../../model-tools/index.js'
-import type { ComputeReply, ComputeRequest, ComputeResult, ComputeWorkerData } from './compute-messages.js'
+import type { ComputeMessage, ComputeReply, ComputeResult, ComputeWorkerData } from './compute-messages.js'
 import { ThreadExperts } from './thread-experts.js'
 
 // The only place on a peer that calls onnxruntime: `run` blocks its thread, and this thread serves nothing else.
@@ -14,8 +14,17 @@ function failure (error: unknown): { message: string, code?: string, data?: Reco
 }
 
 let tail = Promise.resolve()
-port.on('message', ({ id, request }: { id: number, request: ComputeRequest }) => {
+let stopping = false
+port.on('message', (message: ComputeMessage) => {
+  if ('stop' in message) {
+    // What waits is not computed any more. Not in the middle of a run: onnxruntime-node ends the process when its thread is gone.
+    stopping = true
+    void tail.then(() => { process.exit() })
+    return
+  }
+  const { id, request } = message
   tail = tail.then(async () => {
+    if (stopping) return
     const start = performance.now()
     try {
       const performed = await experts.perform(request)

@@ -15,7 +15,8 @@ const PACKED_BLOCK_BYTES = 8
  */
 export function expertHostBytes (bundle: Bundle, blocks: BlockEntry[]): number {
   const experts = blocks.flatMap(block => bundle.experts(block))
-  return experts.reduce((sum, { gateUp, down }) => sum + packedBytes(gateUp) + packedBytes(down) + SESSION_BYTES, 0)
+  const sessions = mayMap(bundle) ? 2 : 1 // two threads each have one of a mapped expert
+  return experts.reduce((sum, { gateUp, down }) => sum + packedBytes(gateUp) + packedBytes(down) + sessions * SESSION_BYTES, 0)
 }
 
 /** Resident memory of the compute workers of a host without blocks. */
@@ -30,6 +31,15 @@ export function hostBaseBytes (threads = availableParallelism()): number {
  */
 export function mayDropScales (): boolean {
   return process.platform === 'linux' && process.arch === 'x64'
+}
+
+/** Largest pieces that the C library may keep when they are freed, in bytes, where mapped weights are to save memory (allocator.ts). */
+export const KEPT_BYTES = 1024 * 1024
+
+/** Whether a bundle's matrices are packed, and so large that the C library can be made to give back what packing took. The first one stands for all. */
+export function mayMap (bundle: Bundle): boolean {
+  const [{ gateUp }] = bundle.experts(bundle.blocks[0])
+  return mayDropScales() && gateUp.scales !== undefined && packedBytes(gateUp) >= KEPT_BYTES
 }
 
 /** Of a matrix as onnxruntime keeps it: packed; what it packed from is unmapped. */

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process'
 import { cp, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { ExpertHost, expertHostBytes, hostBaseBytes, type LoadProgress } from '../../node/host/expert-host.js'
@@ -122,6 +123,18 @@ describe('ExpertHost', function () {
     for (const { sum } of sums) assert.deepEqual(sum, expected.sum)
     await own.stop()
     await assert.rejects(own.compute(batch), error => isSwarmError(error, 'aborted'))
+  })
+
+  it('stops in the middle of jobs, and the process lives on', async () => {
+    const bundle = await synthetic('f32')
+    for (let stops = 0; stops < 10; stops++) {
+      const host = await load({ bundle, blocks: bundle.blocks.filter(({ layer }) => layer === 0) })
+      const computing = Promise.allSettled(Array.from({ length: 20 }, async () => await host.compute(batchOf(bundle, 0, EXPERTS))))
+      await sleep(stops)
+      await host.stop()
+      const aborted = (await computing).filter(result => result.status === 'rejected' && isSwarmError(result.reason, 'aborted'))
+      assert.ok(aborted.length > 0)
+    }
   })
 
   it('says before it loads that memory is not enough', async () => {
