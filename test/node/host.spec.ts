@@ -129,7 +129,7 @@ describe('ExpertHost', function () {
     const bundle = await synthetic('f32')
     for (let stops = 0; stops < 10; stops++) {
       const host = await load({ bundle, blocks: bundle.blocks.filter(({ layer }) => layer === 0) })
-      const computing = Promise.allSettled(Array.from({ length: 20 }, async () => await host.compute(batchOf(bundle, 0, EXPERTS))))
+      const computing = Promise.allSettled(Array.from({ length: 40 }, async () => await host.compute(batchOf(bundle, 0, EXPERTS, 64))))
       await sleep(stops)
       await host.stop()
       const aborted = (await computing).filter(result => result.status === 'rejected' && isSwarmError(result.reason, 'aborted'))
@@ -199,13 +199,13 @@ async function scratchFiles (bundle: Bundle): Promise<string[]> {
 }
 
 /** Every token asks all of `experts`. */
-function batchOf ({ config: { hiddenSize } }: Bundle, layer: number, experts: number[]): ExpertBatch {
+function batchOf ({ config: { hiddenSize } }: Bundle, layer: number, experts: number[], tokens = ROWS): ExpertBatch {
   return {
-    layer, tokens: ROWS,
-    hidden: Float32Array.from({ length: ROWS * hiddenSize }, (_, i) => Math.sin(i * 1.7) * 2),
-    counts: new Uint16Array(ROWS).fill(experts.length),
-    experts: Uint16Array.from({ length: ROWS * experts.length }, (_, i) => experts[i % experts.length]),
-    weights: Float32Array.from({ length: ROWS * experts.length }, (_, i) => 0.1 + 0.05 * (i % 7))
+    layer, tokens,
+    hidden: Float32Array.from({ length: tokens * hiddenSize }, (_, i) => Math.sin(i * 1.7) * 2),
+    counts: new Uint16Array(tokens).fill(experts.length),
+    experts: Uint16Array.from({ length: tokens * experts.length }, (_, i) => experts[i % experts.length]),
+    weights: Float32Array.from({ length: tokens * experts.length }, (_, i) => 0.1 + 0.05 * (i % 7))
   }
 }
 
