@@ -202,7 +202,7 @@ export class ExpertHost implements ExpertCompute {
     const packed = await this.#verify(blocks, { onProgress, signal })
     const experts = blocks.flatMap(block => this.#experts(block).map((expert, i) => ({ expert, packed: packed.get(block) && packedExpert(packed.get(block)!, i) })))
     const loaded: HostedExpert[] = []
-    const mapped: Array<{ worker: number, expert: HostedExpert, packed: PackedExpert }> = []
+    const mapped: Array<{ expert: HostedExpert, packed: PackedExpert }> = []
     // Of the one expert of a dense layer every core computes a part.
     const threads = Math.max(1, Math.floor(this.threads.length / this.bundle.config.experts))
     try {
@@ -211,10 +211,11 @@ export class ExpertHost implements ExpertCompute {
         const { notMapped } = await thread.request({ kind: 'load', expert, threads, packed, common: false })
         this.#notMapped ??= notMapped
         loaded.push(expert)
-        if (packed !== undefined && notMapped === undefined) mapped.push({ worker: this.#holders(expert.expert)[1] ?? -1, expert, packed })
+        if (packed !== undefined && notMapped === undefined) mapped.push({ expert, packed })
         onProgress?.({ phase: 'load', done: loaded.length, total: experts.length })
       })
-      await spreadOver(this.threads, mapped, async (thread, { expert, packed }) => {
+      const common = mapped.flatMap(task => this.#holders(task.expert.expert).slice(1).map(worker => ({ worker, ...task })))
+      await spreadOver(this.threads, common, async (thread, { expert, packed }) => {
         signal?.throwIfAborted()
         await thread.request({ kind: 'load', expert, threads, packed, common: true })
       })

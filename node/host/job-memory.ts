@@ -1,5 +1,5 @@
 /** What a job of a few tokens takes is kept for the next one: fresh memory costs a fault a page. */
-const KEPT_BYTES = 8 * 1024 * 1024
+const REUSED_BYTES = 8 * 1024 * 1024
 
 /** Shared memory for jobs. */
 export class JobMemory {
@@ -15,7 +15,7 @@ export class JobMemory {
   }
 
   giveBack (memory: SharedArrayBuffer): void {
-    if (memory.byteLength > KEPT_BYTES) return
+    if (memory.byteLength > REUSED_BYTES) return
     this.#free.push(memory)
     this.#free.sort((a, b) => b.byteLength - a.byteLength)
     this.#free.length = Math.min(this.#free.length, this.kept)
