@@ -8,7 +8,7 @@ import { Terminal, table } from '../../node/cli/terminal.js'
 import { Bundle, convertCheckpoint, formatBytes, synthesize } from '../../model-tools/index.js'
 
 // npm run bench:convert [-- --layers 3 --rounds 3 --dir /tmp]: conversion of the shape of Gemma 4 26B-A4B, its full client part and some of its 30 layers, from bf16
-// to q4, beside a copy of the same bytes: the checkpoint is read and written, each in a process of its own, in turn, with everything on the disk at the end.
+// to what convert chooses for it, beside a copy of the same bytes: the checkpoint is read and written, each in a process of its own, in turn, with everything on the disk at the end.
 
 const SHAPE = 'gemma-4-26b-a4b'
 const COPY_BYTES = 8 * 1024 * 1024
