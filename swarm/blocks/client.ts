@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import type { Libp2p, PeerId, Stream } from '@libp2p/interface'
 import * as limits from '../constants.js'
 import { SwarmError } from '../errors.js'
-import type { WireErrorCode } from '../expert/codec.js'
+import type { WireErrorCode } from '../expert/error-codes.js'
 import { FrameStream } from '../expert/frames.js'
 import { decodeServerFrame, encodeAck, encodeCancel, encodeRead, encodeSizes, type ServerFrame } from './codec.js'
 

@@ -1,6 +1,6 @@
 import * as limits from '../constants.js'
 import { SwarmError } from '../errors.js'
-import { wireCode, wireNumber, type WireErrorCode } from '../expert/codec.js'
+import { wireCode, wireNumber, type WireErrorCode } from '../expert/error-codes.js'
 
 /*
  * The frames of /moeswarm/blocks/1. Each follows its length as an unsigned varint. Little-endian; offsets in bytes from the start of

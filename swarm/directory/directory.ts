@@ -5,15 +5,15 @@ import { layerKey, modelKey } from '../dht/keys.js'
 import { rememberAddresses } from '../dht/addresses.js'
 import { findProviders } from '../dht/providers.js'
 import { querySignal } from '../dht/query-signal.js'
-import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
+import { asSwarmError, isSwarmError, type SwarmError } from '../errors.js'
 import type { OnSwarmEvent, PeerLossReason } from '../events.js'
-import { checkBlocks, HostedExperts } from '../expert/hosted.js'
+import { HostedExperts } from '../expert/hosted.js'
 import type { SwarmServices } from '../host.js'
 import type { WireDtype } from '../interface.js'
 import { LatencyEstimate } from '../selection/latency.js'
-import { fetchManifest } from './manifest-protocol.js'
 import type { PeerManifest } from './manifest.js'
 import { watchNeighbours } from './neighbours.js'
+import { probe } from './probe.js'
 import { redundantPeer } from './redundancy.js'
 
 export interface PeerDirectoryInit {
@@ -202,13 +202,7 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
     known.probing = true
     this.#probes++
     try {
-      // Each step has its own time: dialling, fetching and two pings are a dozen round trips, and 250 ms of those would be too late in one.
-      if (this.#init.libp2p.getConnections(known.id).length === 0) await this.#dial(known.id)
-      const manifest = await fetchManifest(this.#init.libp2p, known.id, known.sequence, this.#within(limits.MANIFEST_FETCH_TIMEOUT_MS))
-      this.#checkUsable(manifest)
-      // The first round trip on a new connection also pays for setting it up, on both machines.
-      if (Number.isNaN(known.latency.roundTripMs)) await this.#ping(known.id)
-      known.latency.addRoundTrip(await this.#ping(known.id))
+      const manifest = await probe(this.#init, known, this.#stopped.signal)
       if (this.#wanted(known)) this.#answered(known, manifest)
     } catch (error) {
       if (this.#wanted(known)) this.#missed(known, asSwarmError(error))
@@ -220,32 +214,6 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
 
   #wanted (known: KnownPeer): boolean {
     return !this.#stopped.signal.aborted && !this.#excluded.has(known.id.toString())
-  }
-
-  /** Throws SwarmError 'unreachable'. */
-  async #dial (id: PeerId): Promise<void> {
-    try {
-      await this.#init.libp2p.dial(id, { signal: this.#within(limits.DIAL_TIMEOUT_MS) })
-    } catch (error) {
-      throw new SwarmError('unreachable', `Peer ${id.toString()} does not answer.`, { addresses: [id.toString()] }, { cause: error })
-    }
-  }
-
-  /** Milliseconds that it took. */
-  async #ping (id: PeerId): Promise<number> {
-    return await this.#init.libp2p.services.ping.ping(id, { signal: this.#within(limits.MANIFEST_FETCH_TIMEOUT_MS) })
-  }
-
-  #within (ms: number): AbortSignal {
-    return AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(ms)])
-  }
-
-  /** Throws SwarmError 'wrong-model', 'wrong-wire' or 'malformed'. */
-  #checkUsable (manifest: PeerManifest): void {
-    const { modelId, wire, experts } = this.#init
-    if (manifest.modelId !== modelId) throw new SwarmError('wrong-model', 'The peer serves another model.', { modelId: manifest.modelId })
-    if (!manifest.wires.includes(wire)) throw new SwarmError('wrong-wire', `The peer does not take ${wire} on the wire.`, { wire })
-    checkBlocks(manifest.blocks, experts, limits.MAX_LAYERS)
   }
 
   #answered (known: KnownPeer, manifest: PeerManifest): void {

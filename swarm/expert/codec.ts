@@ -1,8 +1,8 @@
 import * as limits from '../constants.js'
 import { SwarmError } from '../errors.js'
-import type { SwarmErrorCode } from '../errors.js'
 import type { ExpertBatch, WireDtype } from '../interface.js'
 import { decodeTrace, encodeTrace, MAX_TRACE_LINKS, type RequestTrace, traceBytes } from '../trace-context.js'
+import { wireCode, type WireErrorCode, wireNumber } from './error-codes.js'
 import { allFinite, readRows, rowBytes, writeRows } from './rows.js'
 
 /*
@@ -38,11 +38,6 @@ const CANCEL_BYTES = 8
 const TRACED = 0x80
 
 const DTYPES: readonly WireDtype[] = ['fp32', 'fp16', 'int8']
-
-/** Codes that may travel; their place is their number on the wire. */
-const WIRE_CODES = ['busy', 'not-hosted', 'malformed', 'too-large', 'wrong-model', 'wrong-wire', 'compute-failed'] as const satisfies SwarmErrorCode[]
-
-export type WireErrorCode = typeof WIRE_CODES[number]
 
 if (new Uint8Array(Uint16Array.of(1).buffer)[0] !== 1) {
   throw new Error('moeswarm needs a little-endian machine: tensors go to the wire as they lie in memory.')
@@ -242,23 +237,6 @@ export function decodeReplyRows (reply: PeerFrame & { kind: 'reply' }, dtype: Wi
   const rows = readRows(dtype, reply.frame, REPLY_HEADER, tokens, hiddenSize)
   if (rows == null) throw malformed('a sum that is not finite')
   return rows
-}
-
-/** The number of a code on the wire. */
-export function wireNumber (code: WireErrorCode): number {
-  return WIRE_CODES.indexOf(code) + 1
-}
-
-/** The code of a number from the wire. Throws SwarmError 'malformed'. */
-export function wireCode (number: number): WireErrorCode {
-  const code = WIRE_CODES[number - 1]
-  if (code == null) throw malformed('an error of unknown code')
-  return code
-}
-
-/** Whether a failure may be told to the other side by its code. */
-export function isWireCode (code: SwarmErrorCode): code is WireErrorCode {
-  return (WIRE_CODES as readonly SwarmErrorCode[]).includes(code)
 }
 
 /** By expert, the last token that named it, from 1 on: scratch of `namesTwice`, which ends before anybody else begins. */

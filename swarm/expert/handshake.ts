@@ -3,7 +3,7 @@ import * as limits from '../constants.js'
 import { SwarmError } from '../errors.js'
 import type { HostedBlock, WireDtype } from '../interface.js'
 import { Hello as PbHello, HelloReply as PbHelloReply, Wire as PbWire } from '../pb/handshake.pb.js'
-import { wireCode, wireNumber, type WireErrorCode } from './codec.js'
+import { wireCode, wireNumber, type WireErrorCode } from './error-codes.js'
 import { checkBlocks } from './hosted.js'
 
 /** What a client tells a peer when it opens a stream. */
