@@ -6,8 +6,12 @@ import { table, Terminal } from '../node/cli/terminal.js'
 import { SwarmClient, SwarmPeer, type WireDtype } from '../node/index.js'
 import type { WeightFormat } from '../model-tools/index.js'
 import { DEMO_CHECKPOINT, demoBundle } from './demo-bundle.js'
+import { scriptOptions } from './script-options.js'
 
-// npm run accuracy: what quantised weights and short forms on the wire cost, against the f32 bundle all local.
+const HELP = `npm run accuracy [-- --json]
+
+What quantised weights and short forms on the wire cost, against the f32 bundle all local.
+`
 
 interface Variant {
   quant: WeightFormat
@@ -28,6 +32,7 @@ const VARIANTS: Variant[] = [
 const PEER_LAYERS = ['0-3', '2-5', '0-1,4-5']
 const CHUNK = 64
 
+const terminal = new Terminal(scriptOptions(HELP, {}))
 const reference = JSON.parse(readFileSync(join(DEMO_CHECKPOINT, 'reference.json'), 'utf8')) as {
   prompts: Array<{ ids: number[], greedy_ids: number[] }>
   long: { ids: number[] }
@@ -37,7 +42,6 @@ const texts: Text[] = [
   { ids: reference.long.ids, promptLength: reference.long.ids.length }
 ]
 
-const terminal = new Terminal({ json: process.argv.includes('--json') })
 let baseline: Float32Array[] | undefined
 const rows: string[][] = []
 for (const { quant, wire } of VARIANTS) {

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { Bundle, WEIGHT_FORMATS } from '../model-tools/index.js'
 import { AttentionClient } from '../node/client/attention-client.js'
 import { table, Terminal } from '../node/cli/terminal.js'
@@ -11,17 +10,24 @@ import { deviation, type ExpertBatch, type ExpertDispatcher, type WireDtype } fr
 import { readRows, rowBytes, writeRows } from '../swarm/expert/rows.js'
 import { DEMO_CHECKPOINT, demoBundle } from './demo-bundle.js'
 import { PlainExperts } from './plain-experts.js'
+import { count, scriptOptions } from './script-options.js'
 
-// npm run deviation: how far the replies of honest peers are apart, by weight format and form on the wire, and the tolerance that follows. Implementations that
-// differ: one token alone, many merged and split over two workers, and plain arithmetic of JavaScript in f64 over the decoded weights, which stands for every kernel that
-// is not ours. Each gets the request in each form and answers in that form. --model DIR measures another bundle, --tokens n more of the text.
+const HELP = `npm run deviation [-- --model DIR --tokens 256 --json]
+
+How far the replies of honest peers are apart, by weight format and form on the wire, and the tolerance that follows. Implementations that differ: one token
+alone, many merged and split over two workers, and plain arithmetic of JavaScript in f64 over the decoded weights, which stands for every kernel that is not ours.
+Each gets the request in each form and answers in that form.
+
+  --model <dir>  another bundle than the demo model's
+  --tokens <n>   of the text (default: 256)
+`
 
 const WIRES: readonly WireDtype[] = ['fp32', 'fp16', 'int8']
 const CHUNK = 32
 
-const { values: args } = parseArgs({ options: { model: { type: 'string' }, tokens: { type: 'string', default: '256' }, json: { type: 'boolean' } } })
-const terminal = new Terminal({ json: args.json })
-const text = (JSON.parse(readFileSync(join(DEMO_CHECKPOINT, 'reference.json'), 'utf8')) as { long: { ids: number[] } }).long.ids.slice(0, Number(args.tokens))
+const args = scriptOptions(HELP, { model: { type: 'string' }, tokens: { type: 'string', default: '256' } })
+const terminal = new Terminal(args)
+const text = (JSON.parse(readFileSync(join(DEMO_CHECKPOINT, 'reference.json'), 'utf8')) as { long: { ids: number[] } }).long.ids.slice(0, count('tokens', args.tokens))
 const rows: string[][] = []
 if (args.model !== undefined) await measure(await Bundle.open(args.model))
 else for (const quant of WEIGHT_FORMATS) await measure(await Bundle.open(await demoBundle(quant)))

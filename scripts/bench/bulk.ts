@@ -6,10 +6,14 @@ import { fileURLToPath } from 'node:url'
 import { table, Terminal } from '../../node/cli/terminal.js'
 import { BLOCK_CHUNK_BYTES, type BlockSink, connectBlocks, connectSwarm, type ContentFile, createSwarmHost, type ExpertBatch, serveBlocks, serveExperts } from '../../swarm/index.js'
 import { freePort } from '../peer-process.js'
+import { scriptOptions } from '../script-options.js'
 import { startProxyProcess } from '../wan-proxy/index.js'
 
-// npm run bench:bulk: one token's request of one layer without and with a transfer of blocks from the same peer, over links of several kinds.
-// The peer computes nothing: what differs is what hidden states wait for.
+const HELP = `npm run bench:bulk [-- --json]
+
+One token's request of one layer without and with a transfer of blocks from the same peer, over links of several kinds. The peer computes nothing: what differs
+is what hidden states wait for.
+`
 
 const HIDDEN = 2816
 const TOP_K = 8
@@ -47,7 +51,7 @@ async function servePeer (port: number, announced: number): Promise<void> {
 }
 
 async function measure (): Promise<void> {
-  const terminal = new Terminal({ json: process.argv.includes('--json') })
+  const terminal = new Terminal(scriptOptions(HELP, {}))
   const port = await freePort()
   const proxy = await startProxyProcess([{ to: { host: '127.0.0.1', port } }])
   const child = spawn(process.execPath, [fileURLToPath(import.meta.url), 'peer', String(port), String(proxy.links[0].port)], { stdio: ['pipe', 'pipe', 'inherit'] })

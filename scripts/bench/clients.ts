@@ -1,5 +1,4 @@
 import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
 import { AttentionClient } from '../../node/client/attention-client.js'
 import { LocalExperts } from '../../node/client/local-experts.js'
 import { argmax } from '../../node/client/sampler.js'
@@ -8,6 +7,7 @@ import { ExpertHost } from '../../node/host/expert-host.js'
 import { type Bundle, formatBytes } from '../../model-tools/index.js'
 import { connectSwarm, createSwarmHost, type ExpertBatch, type ExpertDispatcher } from '../../swarm/index.js'
 import { startPeerProcess } from '../peer-process.js'
+import { count, scriptOptions } from '../script-options.js'
 import { thisCpu } from './cpu.js'
 import { shownSpread, spread } from './figures.js'
 import { syntheticBundle } from './synthetic-models.js'
@@ -26,32 +26,29 @@ shape, each client its own text. Then each replays its own, layer after layer, t
 const PROMPT_TOKENS = 8
 const READY_MS = 180_000
 
-const { values: options } = parseArgs({
-  options: {
-    layers: { type: 'string', default: '4' },
-    clients: { type: 'string', default: '1,2,4,8,16' },
-    tokens: { type: 'string', default: '24' },
-    rounds: { type: 'string', default: '5' },
-    threads: { type: 'string', default: String(availableParallelism()) },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false }
-  }
+const options = scriptOptions(USAGE, {
+  layers: { type: 'string', default: '4' },
+  clients: { type: 'string', default: '1,2,4,8,16' },
+  tokens: { type: 'string', default: '24' },
+  rounds: { type: 'string', default: '5' },
+  threads: { type: 'string', default: String(availableParallelism()) }
 })
+const counts = options.clients.split(',').map(text => count('clients', text))
+const [layers, tokens, rounds] = [count('layers', options.layers), count('tokens', options.tokens), count('rounds', options.rounds)]
+count('threads', options.threads)
 
 /** What one client asked for while it decoded: a batch a layer, token after token. */
 type Recording = ExpertBatch[]
 
-if (options.help) process.stdout.write(USAGE)
-else await bench()
+await bench()
 
 async function bench (): Promise<void> {
-  const terminal = new Terminal({ json: options.json })
-  const counts = options.clients.split(',').map(Number)
+  const terminal = new Terminal(options)
   const progress = terminal.progress('Writing weights')
-  const bundle = await syntheticBundle(Number(options.layers), { onNote: text => { terminal.note(text) }, onProgress: ({ doneBytes, totalBytes }) => { progress(doneBytes, totalBytes) } })
+  const bundle = await syntheticBundle(layers, { onNote: text => { terminal.note(text) }, onProgress: ({ doneBytes, totalBytes }) => { progress(doneBytes, totalBytes) } })
   terminal.endProgress()
   terminal.note('Recording what the clients ask for ...')
-  const recordings = await record(bundle, Math.max(...counts), Number(options.tokens))
+  const recordings = await record(bundle, Math.max(...counts), tokens)
   terminal.note('Starting the peer ...')
   const peer = await startPeerProcess(['--model', bundle.dir, '--threads', options.threads, '--listen', '/ip4/127.0.0.1/tcp/0'], { readyMs: READY_MS })
   const { hiddenSize, experts, layerTypes } = bundle.config
@@ -64,7 +61,7 @@ async function bench (): Promise<void> {
       clients.push({ dispatcher: swarm.dispatcher, stop: async () => { await swarm.stop(); await host.stop() } })
     }
     const rates = new Map<number, number[]>(counts.map(count => [count, []]))
-    for (let round = -1; round < Number(options.rounds); round++) { // the first one warms up
+    for (let round = -1; round < rounds; round++) { // the first one warms up
       for (const count of counts) {
         const rate = await replay(clients.slice(0, count).map(({ dispatcher }) => dispatcher), recordings)
         if (round >= 0) rates.get(count)!.push(rate)

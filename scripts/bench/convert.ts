@@ -6,9 +6,17 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Terminal, table } from '../../node/cli/terminal.js'
 import { Bundle, convertCheckpoint, formatBytes, synthesize } from '../../model-tools/index.js'
+import { count, scriptOptions } from '../script-options.js'
 
-// npm run bench:convert [-- --layers 3 --rounds 3 --dir /tmp]: conversion of the shape of Gemma 4 26B-A4B, its full client part and some of its 30 layers, from bf16
-// to what convert chooses for it, beside a copy of the same bytes: the checkpoint is read and written, each in a process of its own, in turn, with everything on the disk at the end.
+const HELP = `npm run bench:convert [-- --layers 3 --rounds 3 --dir DIR --json]
+
+Conversion of the shape of Gemma 4 26B-A4B, its full client part and some of its 30 layers, from bf16 to what convert chooses for it, beside a copy of the same
+bytes: the checkpoint is read and written, each in a process of its own, in turn, with everything on the disk at the end.
+
+  --layers <n>  (default: 3)
+  --rounds <n>  (default: 3)
+  --dir <dir>   where the files are while it runs (default: the system's directory for temporary ones)
+`
 
 const SHAPE = 'gemma-4-26b-a4b'
 const COPY_BYTES = 8 * 1024 * 1024
@@ -59,16 +67,12 @@ async function inProcess (work: keyof typeof WORK, checkpoint: string, out: stri
   return JSON.parse(text) as Measured
 }
 
-function option (name: string, fallback: string): string {
-  const at = process.argv.indexOf(`--${name}`)
-  return at < 0 ? fallback : process.argv[at + 1]
-}
-
 async function measure (): Promise<void> {
-  const terminal = new Terminal({ json: process.argv.includes('--json') })
-  const layers = Number(option('layers', '3'))
-  const rounds = Number(option('rounds', '3'))
-  const dir = await mkdtemp(join(option('dir', tmpdir()), 'moeswarm-bench-'))
+  const options = scriptOptions(HELP, { layers: { type: 'string', default: '3' }, rounds: { type: 'string', default: '3' }, dir: { type: 'string', default: tmpdir() } })
+  const terminal = new Terminal(options)
+  const layers = count('layers', options.layers)
+  const rounds = count('rounds', options.rounds)
+  const dir = await mkdtemp(join(options.dir, 'moeswarm-bench-'))
   try {
     const checkpoint = join(dir, 'checkpoint')
     await synthesize({ shape: SHAPE, layers, format: 'safetensors', out: checkpoint, seed: 1 })

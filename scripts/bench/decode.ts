@@ -1,9 +1,9 @@
 import { writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
 import { formatMs, Terminal, table } from '../../node/cli/terminal.js'
 import { availableMemory, expertHostBytes, hostBaseBytes } from '../../node/host/memory.js'
 import { type Bundle, formatBytes, WEIGHT_FORMATS } from '../../model-tools/index.js'
+import { count, oneOf, scriptOptions } from '../script-options.js'
 import { thisCpu } from './cpu.js'
 import type { Work } from './decode-measurement.js'
 import { isMet, lapRows, MEMORY_HEAD, memoryRows, type Rounds, SIDE_NAMES, sideRows, summarise, type Summary, targets } from './decode-report.js'
@@ -33,31 +33,26 @@ our client all local, and our client with two peers on loopback. Each round star
   --out <file>        write the summary as JSON to a file, too
 `
 
-const { values: options } = parseArgs({
-  options: {
-    layers: { type: 'string', default: String(SHAPE_LAYERS) },
-    quant: { type: 'string', default: BUNDLE_QUANT },
-    rounds: { type: 'string', default: '3' },
-    tokens: { type: 'string', default: '64' },
-    repeats: { type: 'string', default: '3' },
-    prefill: { type: 'string', default: '128,512' },
-    sides: { type: 'string', default: SIDES.join(',') },
-    threads: { type: 'string', default: String(availableParallelism()) },
-    'peer-threads': { type: 'string' },
-    split: { type: 'string', default: SPLITS[0] },
-    keep: { type: 'boolean', default: true },
-    'no-keep': { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    out: { type: 'string' },
-    help: { type: 'boolean', default: false }
-  }
+const options = scriptOptions(USAGE, {
+  layers: { type: 'string', default: String(SHAPE_LAYERS) },
+  quant: { type: 'string', default: BUNDLE_QUANT },
+  rounds: { type: 'string', default: '3' },
+  tokens: { type: 'string', default: '64' },
+  repeats: { type: 'string', default: '3' },
+  prefill: { type: 'string', default: '128,512' },
+  sides: { type: 'string', default: SIDES.join(',') },
+  threads: { type: 'string', default: String(availableParallelism()) },
+  'peer-threads': { type: 'string' },
+  split: { type: 'string', default: SPLITS[0] },
+  keep: { type: 'boolean', default: true },
+  'no-keep': { type: 'boolean', default: false },
+  out: { type: 'string' }
 })
 
-if (options.help) process.stdout.write(USAGE)
-else await bench()
+await bench()
 
 async function bench (): Promise<void> {
-  const terminal = new Terminal({ json: options.json })
+  const terminal = new Terminal(options)
   const abort = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => { abort.abort() })
   const layers = count('layers', options.layers)
@@ -158,15 +153,4 @@ function report (sides: Side[], summaries: Partial<Record<Side, Summary>>, layer
       ['a peer\'s throughput, 16 clients / one', 'at least', '3', 'npm run bench:clients', '']
     ])
   ].join('\n\n') + '\n'
-}
-
-function count (name: string, text: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error(`--${name} takes counts above zero, not "${text}"; see npm run bench:decode -- --help`)
-  return Number(text)
-}
-
-function oneOf<T extends string> (name: string, text: string, names: readonly T[]): T {
-  const found = names.find(candidate => candidate === text)
-  if (found === undefined) throw new Error(`--${name} takes ${names.join(', ')}, not "${text}"`)
-  return found
 }

@@ -7,11 +7,16 @@ import { LocalExperts } from '../../node/client/local-experts.js'
 import type { SamplingOptions } from '../../node/client/sampler.js'
 import { Assistant, type DraftChoice, DraftPolicy, LocalOnly, SelfDrafter, type SpeculationInit } from '../../node/client/speculation/index.js'
 import { ExpertHost } from '../../node/host/expert-host.js'
-import { Bundle, openText, type WeightFormat } from '../../model-tools/index.js'
+import { Bundle, openText, WEIGHT_FORMATS } from '../../model-tools/index.js'
 import { DEMO_CHECKPOINT, demoBundle } from '../demo-bundle.js'
+import { oneOf, scriptOptions } from '../script-options.js'
 
-// npm run bench:draft [-- f32|q8|q4]: what share of their tokens drafters get right on the demo model, and whether the text stays the same. Counts only:
-// what that is worth in time depends on the link.
+const HELP = `npm run bench:draft [-- --quant q8 --json]
+
+What share of their tokens drafters get right on the demo model, and whether the text stays the same. Counts only: what that is worth in time depends on the link.
+
+  --quant <format>  of the demo bundle: ${WEIGHT_FORMATS.join(', ')} (default: q8)
+`
 
 /** Tokens of a draft, and of a text. */
 const DRAFT_TOKENS = 4
@@ -19,8 +24,9 @@ const TEXT_TOKENS = 100
 
 interface Prompt { ids: number[], chat: boolean }
 
-const quant = (process.argv[2] ?? 'q8') as WeightFormat
-const terminal = new Terminal({})
+const options = scriptOptions(HELP, { quant: { type: 'string', default: 'q8' } })
+const quant = oneOf('quant', options.quant, WEIGHT_FORMATS)
+const terminal = new Terminal(options)
 const { prompts } = JSON.parse(readFileSync(join(DEMO_CHECKPOINT, 'reference.json'), 'utf8')) as { prompts: Prompt[] }
 const bundle = await Bundle.open(await demoBundle(quant))
 const { tokenizer } = await openText(bundle)
@@ -70,6 +76,7 @@ for (const [how, sampling] of samplings) {
         })
         if (tokens.join() === plain[i].tokens.join()) same++
       }
+      terminal.event('drafter', { sampling: how, prompts: chat ? 'chat' : 'story', drafter: name, tokensPerLap: (laps + accepted) / laps, right, judged, same, of: own.length })
       rows.push([how, chat ? 'chat' : 'story', name, ((laps + accepted) / laps).toFixed(2), right.map((count, k) => (count / Math.max(1, judged[k])).toFixed(2)).join(' '), `${same} of ${own.length}`])
     }
   }

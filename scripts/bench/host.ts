@@ -3,16 +3,25 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs, promisify } from 'node:util'
+import { promisify } from 'node:util'
 import { Terminal, table } from '../../node/cli/terminal.js'
 import { PACKED_DIR } from '../../node/host/packed-blocks.js'
 import { ExpertHost, expertHostBytes, hostBaseBytes, type LoadProgress, residentMemory, type ResidentMemory } from '../../node/host/expert-host.js'
-import { Bundle, formatBytes, synthesize, type WeightFormat } from '../../model-tools/index.js'
+import { Bundle, formatBytes, synthesize, WEIGHT_FORMATS } from '../../model-tools/index.js'
 import type { ExpertBatch } from '../../swarm/index.js'
+import { count, oneOf, scriptOptions } from '../script-options.js'
 import { shownSpread, type Spread, spread } from './figures.js'
 
-// npm run bench:host -- [--layers 8] [--quant u4] [--threads n] [--model DIR]: what hosting whole layers of the 26B shape takes: bytes, resident memory,
-// a start with the files out of memory and a second one, each in a process of its own; and a decoding step's experts. Weights in memory, and mapped.
+const HELP = `npm run bench:host [-- --layers 8 --quant u4 --threads 2 --model DIR --json]
+
+What hosting whole layers of the 26B shape takes: bytes, resident memory, a start with the files out of memory and a second one, each in a process of its own;
+and a decoding step's experts. Weights in memory, and mapped.
+
+  --layers <n>      (default: 8)
+  --quant <format>  ${WEIGHT_FORMATS.join(', ')} (default: u4)
+  --threads <n>     compute workers (default: all cores)
+  --model <dir>     host this bundle instead of one that is made for it
+`
 
 const ROUNDS = 200
 const run = promisify(execFile)
@@ -35,30 +44,29 @@ interface Start {
   batches: Record<string, Spread>
 }
 
-const { values: options } = parseArgs({
-  options: {
-    layers: { type: 'string', default: '8' },
-    quant: { type: 'string', default: 'u4' },
-    threads: { type: 'string', default: String(cpus().length) },
-    model: { type: 'string' },
-    start: { type: 'string' },
-    map: { type: 'boolean', default: false },
-    keep: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false }
-  }
+const options = scriptOptions(HELP, {
+  layers: { type: 'string', default: '8' },
+  quant: { type: 'string', default: 'u4' },
+  threads: { type: 'string', default: String(cpus().length) },
+  model: { type: 'string' },
+  // Of the processes that it starts.
+  start: { type: 'string' },
+  map: { type: 'boolean', default: false },
+  keep: { type: 'boolean', default: false }
 })
-const threads = Number(options.threads)
+const threads = count('threads', options.threads)
+const quant = oneOf('quant', options.quant, WEIGHT_FORMATS)
 
 if (options.start !== undefined) process.stdout.write(JSON.stringify(await start(options.start)))
 else await compare()
 
 async function compare (): Promise<void> {
-  const terminal = new Terminal({ json: options.json })
+  const terminal = new Terminal(options)
   const scratch = await mkdtemp(join(tmpdir(), 'moeswarm-bench-'))
   try {
     const model = options.model ?? join(scratch, 'model')
     if (options.model === undefined) {
-      await synthesize({ shape: 'gemma-4-26b-a4b', layers: Number(options.layers), format: 'bundle', quant: options.quant as WeightFormat, out: model })
+      await synthesize({ shape: 'gemma-4-26b-a4b', layers: count('layers', options.layers), format: 'bundle', quant, out: model })
     }
     const bundle = await Bundle.open(model)
     await evict(bundle)

@@ -3,9 +3,13 @@ import { type Generation, SwarmClient } from '../../node/index.js'
 import type { LapTimes } from '../../node/client/lap-profile.js'
 import { demoBundle } from '../demo-bundle.js'
 import { type PeerProcess, startPeerProcess } from '../peer-process.js'
+import { scriptOptions } from '../script-options.js'
 import { shownSpread, spread } from './figures.js'
 
-// npm run bench:lap: a decoding lap of the demo model through three peer processes beside the all-local run, in turn.
+const HELP = `npm run bench:lap [-- --json]
+
+A decoding lap of the demo model through three peer processes beside the all-local run, in turn.
+`
 
 const PROMPT = 'Once upon a time, there was a little girl named Lily. She'
 const TOKENS = 96
@@ -13,7 +17,7 @@ const ROUNDS = 7
 const PEER_LAYERS = ['0-3', '2-5', '0-1,4-5']
 const ROWS: Array<keyof LapTimes> = ['total', 'embedding', 'turn', 'attention', 'send', 'serialise', 'denseMlp', 'network', 'queue', 'experts', 'combine', 'head', 'other']
 
-const terminal = new Terminal({ json: process.argv.includes('--json') })
+const terminal = new Terminal(scriptOptions(HELP, {}))
 const model = await demoBundle('q8')
 const peers: PeerProcess[] = []
 const clients: Record<string, SwarmClient> = {}

@@ -3,13 +3,18 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { table, Terminal } from '../../node/cli/terminal.js'
 import { connectSwarm, createSwarmHost, type ExpertBatch, serveExperts, type SwarmEvent } from '../../swarm/index.js'
+import { count, scriptOptions } from '../script-options.js'
 import { spread } from './figures.js'
 
-// npm run bench:liveness -- [--rounds 5] [--json]: how long until a client notices that a peer's process was stopped (SIGSTOP, which looks like
-// a cable that was cut) or killed, while a request is in flight and while nothing is. Real processes, one peer, one client.
+const HELP = `npm run bench:liveness [-- --rounds 5 --json]
+
+How long until a client notices that a peer's process was stopped (SIGSTOP, which looks like a cable that was cut) or killed, while a request is in flight and
+while nothing is. Real processes, one peer, one client.
+
+  --rounds <n>  of each case, all at a time (default: 5)
+`
 
 const HIDDEN = 256
 const EXPERTS = 8
@@ -98,9 +103,9 @@ const CASES: Array<{ fault: string, state: string, measure: Measure }> = [
 ]
 
 async function measure (): Promise<void> {
-  const { values } = parseArgs({ options: { rounds: { type: 'string', default: '5' }, json: { type: 'boolean', default: false } } })
-  const rounds = Number(values.rounds)
-  const terminal = new Terminal({ json: values.json })
+  const options = scriptOptions(HELP, { rounds: { type: 'string', default: '5' } })
+  const rounds = count('rounds', options.rounds)
+  const terminal = new Terminal(options)
   const rows: string[][] = []
   for (const { fault, state, measure: take } of CASES) {
     const noticedMs = await Promise.all(Array.from({ length: rounds }, async (_, round) => {

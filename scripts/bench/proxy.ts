@@ -1,10 +1,14 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { table, Terminal } from '../../node/cli/terminal.js'
+import { scriptOptions } from '../script-options.js'
 import { startProxyProcess } from '../wan-proxy/index.js'
 import { spread } from './figures.js'
 
-// npm run bench:proxy: the delay that the wan-proxy adds beside what it says: round trips of 6 KB through it less such without it, in turn.
+const HELP = `npm run bench:proxy [-- --json]
+
+The delay that the wan-proxy adds beside what it says: round trips of 6 KB through it less such without it, in turn.
+`
 
 const BYTES = 6_000
 const ROUND_TRIPS = 150
@@ -12,7 +16,7 @@ const DELAYS_MS = [0, 0.5, 2.5, 9, 25, 50]
 /** What "it is what it says" means, one way, in milliseconds. */
 const ALLOWED_MS = 0.3
 
-const terminal = new Terminal({ json: process.argv.includes('--json') })
+const terminal = new Terminal(scriptOptions(HELP, {}))
 const echo = createServer({ noDelay: true }, socket => {
   socket.on('data', (chunk: Buffer) => socket.write(chunk))
   socket.on('error', () => {})

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
-import { parseArgs } from 'node:util'
 import { Terminal } from '../../node/cli/terminal.js'
 import { demoBundle } from '../demo-bundle.js'
+import { count, scriptOptions, wrongUse } from '../script-options.js'
 import { spread } from './figures.js'
 import { aggregate, decode, disturbed, type Lever, openClients, prefill, TAIL_TOKENS, tailLapMs, tokensFor, type WanClients } from './wan-levers.js'
 import { SHAPE, syntheticBundle } from './synthetic-models.js'
@@ -29,23 +29,21 @@ const SEEN_MS = 60_000
 const CROWD_LEVERS = ['speculation', 'all'] as const
 const PREFILL_LEVERS = ['none', 'local'] as const
 
-const { values: options } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false }, rows: { type: 'string' }, rounds: { type: 'string' }, ms: { type: 'string', default: '3500' }, budget: { type: 'string', default: 'Infinity' }, bundle: { type: 'string' }, layers: { type: 'string' }, svg: { type: 'string' },
-    json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false }
-  }
+const options = scriptOptions(HELP, {
+  quick: { type: 'boolean', default: false }, rows: { type: 'string' }, rounds: { type: 'string' }, ms: { type: 'string', default: '3500' }, budget: { type: 'string', default: 'Infinity' }, bundle: { type: 'string' }, layers: { type: 'string' }, svg: { type: 'string' }
 })
-const DECODE_MS = Number(options.ms)
-if (options.help) process.stdout.write(HELP)
-else await measure()
+const DECODE_MS = count('ms', options.ms)
+await measure()
 
 async function measure (): Promise<void> {
-  const terminal = new Terminal({ json: options.json })
-  const rounds = Number(options.rounds ?? (options.quick ? 1 : 3))
+  const terminal = new Terminal(options)
+  const rounds = count('rounds', options.rounds ?? (options.quick ? '1' : '3'))
   const names = (options.rows ?? (options.quick ? QUICK_ROWS : ROWS)).split(',')
+  const unknown = names.find(name => !/^(\d+j?|slow|dies)$/.test(name))
+  if (unknown !== undefined) wrongUse(`--rows takes ${ROWS} and the like, not "${unknown}".`)
   const model = options.layers === undefined
     ? options.bundle ?? await demoBundle('q8')
-    : (await syntheticBundle(Number(options.layers), { onNote: text => { terminal.note(text) }, onProgress: () => {} })).dir
+    : (await syntheticBundle(count('layers', options.layers), { onNote: text => { terminal.note(text) }, onProgress: () => {} })).dir
   const isDemo = options.layers === undefined && options.bundle === undefined
   const swarm = await WanSwarm.start(model)
   const rows: WanRow[] = []

@@ -6,10 +6,14 @@ import { fileURLToPath } from 'node:url'
 import { table, Terminal } from '../../node/cli/terminal.js'
 import { connectSwarm, createSwarmHost, type ExpertBatch, type ExpertCompute, serveExperts } from '../../swarm/index.js'
 import { replyBytes, requestBytes } from '../../swarm/expert/codec.js'
+import { scriptOptions } from '../script-options.js'
 import { shownSpread, spread } from './figures.js'
 
-// npm run bench:wire: one request of one layer on our stream beside a raw TCP echo of the same bytes, between the same two
-// processes, in turn. The peer answers at once (it computes nothing), so what is left is serialising, Noise, yamux, framing.
+const HELP = `npm run bench:wire [-- --json]
+
+One request of one layer on our stream beside a raw TCP echo of the same bytes, between the same two processes, in turn. The peer answers at once (it computes
+nothing), so what is left is serialising, Noise, yamux, framing.
+`
 
 const HIDDEN = 2816
 const TOP_K = 8
@@ -53,7 +57,7 @@ async function servePeer (): Promise<void> {
 }
 
 async function measure (): Promise<void> {
-  const terminal = new Terminal({ json: process.argv.includes('--json') })
+  const terminal = new Terminal(scriptOptions(HELP, {}))
   const child = spawn(process.execPath, [fileURLToPath(import.meta.url), 'peer'], { stdio: ['pipe', 'pipe', 'inherit'] })
   const [line] = await once(createInterface({ input: child.stdout }), 'line') as [string]
   const { address, port } = JSON.parse(line) as { address: string, port: number }

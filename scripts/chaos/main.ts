@@ -1,6 +1,6 @@
-import { parseArgs } from 'node:util'
 import { table, Terminal } from '../../node/cli/terminal.js'
 import { AUDIT_SHARE } from '../../node/client-audit.js'
+import { scriptOptions, wrongUse } from '../script-options.js'
 import { LAYOUT } from './layout.js'
 import { broken, shownReport } from './report.js'
 import { runChaos } from './run.js'
@@ -20,21 +20,15 @@ from the all-local run or a generation fails.
   --json           one JSON object a line: fault, client (what it told), progress, report
 `
 
-const { values: options } = parseArgs({
-  options: {
-    seed: { type: 'string', default: '1' }, minutes: { type: 'string', default: '2' }, audit: { type: 'string', default: String(AUDIT_SHARE) },
-    lies: { type: 'boolean', default: false }, schedule: { type: 'boolean', default: false }, json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false }
-  }
+const options = scriptOptions(HELP, {
+  seed: { type: 'string', default: '1' }, minutes: { type: 'string', default: '2' }, audit: { type: 'string', default: String(AUDIT_SHARE) },
+  lies: { type: 'boolean', default: false }, schedule: { type: 'boolean', default: false }
 })
 const [seed, minutes, audit] = [Number(options.seed), Number(options.minutes), Number(options.audit)]
 const { lies } = options
-const terminal = new Terminal({ json: options.json })
-if (options.help) process.stdout.write(HELP)
-else if (!Number.isSafeInteger(seed) || !(minutes > 0) || !(audit >= 0 && audit <= 1)) {
-  process.stderr.write('chaos: --seed is a whole number and --minutes one above 0, --audit is from 0 to 1; see --help.\n')
-  process.exitCode = 2
-} else if (options.schedule) printSchedule()
+const terminal = new Terminal(options)
+if (!Number.isSafeInteger(seed) || !(minutes > 0) || !(audit >= 0 && audit <= 1)) wrongUse('--seed is a whole number and --minutes one above 0, --audit is from 0 to 1.')
+if (options.schedule) printSchedule()
 else await run()
 
 function printSchedule (): void {

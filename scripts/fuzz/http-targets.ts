@@ -13,36 +13,17 @@ const BODY_MS = 10_000
 
 /** What programs send to `moeswarm serve`. */
 export const HTTP_TARGETS: readonly FuzzTarget[] = [
-  {
-    name: 'chat-requests',
-    reads: 'bodies of /v1/chat/completions',
-    share: 1,
-    valid: random => bodyOf(random, chatRequest(random)),
-    decode: async input => {
-      const { messages, n = 1, top_p: topP = 1, stop = [] } = parseChatRequest(await readBody(input))
-      must(messages.length > 0 && messages.every(({ role, content }) => typeof role === 'string' && typeof content === 'string'), 'a message without a text')
-      must(n >= 1 && n <= 16 && topP > 0 && topP <= 1 && stop.every(text => text !== ''), 'an option out of range')
-      return input.length
-    },
-    refusal: codeOf,
-    // zod copies what it checks.
-    mayTake: bytes => bytes * 64
-  },
-  {
-    name: 'completion-requests',
-    reads: 'bodies of /v1/completions',
-    share: 1,
-    valid: random => bodyOf(random, completionRequest(random)),
-    decode: async input => {
-      const { prompt, n = 1, max_tokens: maxTokens = 0 } = parseCompletionRequest(await readBody(input))
-      must(prompt.length > 0 && prompt.length <= 16 && n <= 16, 'more texts than one request may ask for')
-      must(prompt.every(one => typeof one === 'string' || (one.length > 0 && one.every(id => Number.isSafeInteger(id) && id >= 0))), 'a token id that is none')
-      must(Number.isSafeInteger(maxTokens) && maxTokens >= 0, 'a count that is none')
-      return input.length
-    },
-    refusal: codeOf,
-    mayTake: bytes => bytes * 64
-  },
+  requests('chat-requests', '/v1/chat/completions', chatRequest, body => {
+    const { messages, n = 1, top_p: topP = 1, stop = [] } = parseChatRequest(body)
+    must(messages.length > 0 && messages.every(({ role, content }) => typeof role === 'string' && typeof content === 'string'), 'a message without a text')
+    must(n >= 1 && n <= 16 && topP > 0 && topP <= 1 && stop.every(text => text !== ''), 'an option out of range')
+  }),
+  requests('completion-requests', '/v1/completions', completionRequest, body => {
+    const { prompt, n = 1, max_tokens: maxTokens = 0 } = parseCompletionRequest(body)
+    must(prompt.length > 0 && prompt.length <= 16 && n <= 16, 'more texts than one request may ask for')
+    must(prompt.every(one => typeof one === 'string' || (one.length > 0 && one.every(id => Number.isSafeInteger(id) && id >= 0))), 'a token id that is none')
+    must(Number.isSafeInteger(maxTokens) && maxTokens >= 0, 'a count that is none')
+  }),
   {
     name: 'traceparents',
     reads: 'trace ids of the HTTP header and of the environment',
@@ -59,8 +40,21 @@ export const HTTP_TARGETS: readonly FuzzTarget[] = [
   }
 ]
 
-function codeOf (error: Error): string | undefined {
-  return error instanceof ApiError ? String(error.status) : undefined
+/** Bodies of one path; `check` parses them and throws when what comes out is wrong. */
+function requests (name: string, path: string, request: (random: Random) => object, check: (body: object) => void): FuzzTarget {
+  return {
+    name,
+    reads: `bodies of ${path}`,
+    share: 1,
+    valid: random => bodyOf(random, request(random)),
+    decode: async input => {
+      check(await readBody(input))
+      return input.length
+    },
+    refusal: error => error instanceof ApiError ? String(error.status) : undefined,
+    // zod copies what it checks.
+    mayTake: bytes => bytes * 64
+  }
 }
 
 async function readBody (input: Uint8Array): Promise<object> {

@@ -1,18 +1,23 @@
-import { parseArgs } from 'node:util'
 import { table, Terminal } from '../../node/cli/terminal.js'
+import { scriptOptions, wrongUse } from '../script-options.js'
 import { fuzz, type FuzzResult } from './run.js'
 import { fuzzTargets } from './targets.js'
 
-// npm run fuzz -- --inputs 1000000 --seed 1 [--target expert-requests] [--json]: every decoder that sees bytes of strangers, fed with
-// changed and random ones. Each target gets its share of the inputs. Exit code 1 when anything was found.
+const HELP = `npm run fuzz [-- --inputs 1000000 --seed 1 --target expert-requests --json]
 
-const { values } = parseArgs({ options: { inputs: { type: 'string', default: '100000' }, seed: { type: 'string', default: '1' }, target: { type: 'string' }, json: { type: 'boolean', default: false } } })
+Every decoder that sees bytes of strangers, fed with changed and random ones. Exit code 1 when anything was found.
+
+  --inputs <n>     of which each decoder gets its share (default: 100000)
+  --seed <n>       which inputs (default: 1)
+  --target <name>  one decoder only; a name that there is not lists them
+`
+
+const values = scriptOptions(HELP, { inputs: { type: 'string', default: '100000' }, seed: { type: 'string', default: '1' }, target: { type: 'string' } })
 const [inputs, seed] = [Number(values.inputs), Number(values.seed)]
-const terminal = new Terminal({ json: values.json })
+const terminal = new Terminal(values)
 const targets = (await fuzzTargets()).filter(({ name }) => values.target === undefined || name === values.target)
 if (targets.length === 0 || !Number.isInteger(inputs) || !Number.isInteger(seed)) {
-  process.stderr.write(`fuzz: --inputs and --seed are whole numbers, --target is one of ${(await fuzzTargets()).map(({ name }) => name).join(', ')}.\n`)
-  process.exit(2)
+  wrongUse(`--inputs and --seed are whole numbers, --target is one of ${(await fuzzTargets()).map(({ name }) => name).join(', ')}.`)
 }
 const results: FuzzResult[] = []
 for (const target of targets) {

@@ -1,10 +1,10 @@
 import { loadavg } from 'node:os'
-import { parseArgs } from 'node:util'
 import { table, Terminal } from '../../node/cli/terminal.js'
 import { GeneratingClient, localStories, openSwarmClient } from '../chaos/generating-client.js'
 import { LAYOUT } from '../chaos/layout.js'
 import { PeerSwarm } from '../chaos/swarm.js'
 import { demoBundle } from '../demo-bundle.js'
+import { scriptOptions, wrongUse } from '../script-options.js'
 import { type Allowed, isFlat, linearFit, windows } from './fit.js'
 import { type Figure, Samples } from './samples.js'
 
@@ -26,16 +26,11 @@ const ALLOWED: Record<Figure, Allowed> = {
 /** Every layer whole on two peers. */
 const SOAK_LAYOUT = LAYOUT.slice(0, 6)
 
-const { values: options } = parseArgs({
-  options: { minutes: { type: 'string', default: '30' }, pause: { type: 'string', default: '20' }, json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } }
-})
+const options = scriptOptions(HELP, { minutes: { type: 'string', default: '30' }, pause: { type: 'string', default: '20' } })
 const [minutes, pauseMs] = [Number(options.minutes), Number(options.pause)]
-const terminal = new Terminal({ json: options.json })
-if (options.help) process.stdout.write(HELP)
-else if (!(minutes > 0) || !(pauseMs >= 0)) {
-  process.stderr.write('soak: --minutes is above 0 and --pause 0 or more; see --help.\n')
-  process.exitCode = 2
-} else await soak()
+const terminal = new Terminal(options)
+if (!(minutes > 0) || !(pauseMs >= 0)) wrongUse('--minutes is above 0 and --pause 0 or more.')
+await soak()
 
 async function soak (): Promise<void> {
   const end = new AbortController()
