@@ -59,6 +59,8 @@ interface Arm {
   tokenMs: number
   lastLap: number
   pause: number
+  /** When a draft longer than the best one was tried, and how long that was. */
+  longer: { lastLap: number, pause: number, length: number }
 }
 
 interface Option extends Decision {
@@ -89,7 +91,7 @@ export class DraftPolicy {
     const best = options.reduce((a, b) => b.rate > a.rate ? b : a)
     const overdue = ({ known }: Option): number => this.lap - known.lastLap - known.pause
     const trial = options.filter(option => option !== best && overdue(option) > 0).sort((a, b) => overdue(b) - overdue(a)).at(0)
-    if (trial === undefined) return { arm: best.arm, length: best.length, trial: false }
+    if (trial === undefined) return this.orLonger(best, candidates, room)
     trial.known.lastLap = this.lap // Other sequences decide before this lap ends: one try is enough.
     return { arm: trial.arm, length: Math.min(trial.length, TRY_LENGTH), trial: true }
   }
@@ -118,6 +120,15 @@ export class DraftPolicy {
     arm.tokenMs += (draftMs / drafted - arm.tokenMs) / Math.min(arm.drafts, RECENT_DRAFTS)
   }
 
+  /** Twice as long a draft where that was not tried for long: of places that are not drafted nothing is learnt, and a lap with them may cost less than the line through shorter ones says. */
+  private orLonger ({ arm, length, known: { longer } }: Option, candidates: Candidate[], room: number): Decision {
+    const most = Math.min(2 * length, room, MAX_DRAFT, candidates.find(candidate => candidate.arm === arm)?.most ?? 0)
+    if (most <= length || this.lap - longer.lastLap <= longer.pause) return { arm, length, trial: false }
+    const pause = length > longer.length ? FIRST_PAUSE : Math.min(2 * longer.pause, LONGEST_PAUSE)
+    Object.assign(longer, { lastLap: this.lap, pause, length })
+    return { arm, length: most, trial: false }
+  }
+
   private bestLength ({ arm: name, most }: Candidate, room: number, running: number): Option {
     const known = this.arm(name)
     const rates = this.rates(known, Math.min(most, room, MAX_DRAFT, RAMP * (1 + known.drafts)), running)
@@ -143,5 +154,5 @@ export class DraftPolicy {
 }
 
 function newArm (): Arm {
-  return { acceptance: new Acceptance(), drafts: 0, tokenMs: 0, lastLap: 0, pause: FIRST_PAUSE }
+  return { acceptance: new Acceptance(), drafts: 0, tokenMs: 0, lastLap: 0, pause: FIRST_PAUSE, longer: { lastLap: 0, pause: FIRST_PAUSE, length: 0 } }
 }
