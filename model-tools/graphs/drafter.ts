@@ -11,20 +11,21 @@ interface DrafterWeights {
 }
 
 /**
- * One step of a drafter of `config`: a token and a state -> the next token's logits and the next state (drafter.md, "Architecture").
+ * One step of a drafter of `config`: a token and a state -> the next token's logits and the next state (drafter.md, "Architecture"), for several
+ * alternatives at a time, its rows.
  *
- * Inputs: `embedding` [1, H], the model's of the newest token, scaled; `state` [1, H], the model's behind its final norm where that token came from,
+ * Inputs: `embedding` [rows, H], the model's of the newest token, scaled; `state` [rows, H], the model's behind its final norm where that token came from,
  * in later steps the drafter's own. For each layer type that the drafter has, as TYPE: `cos_TYPE`, `sin_TYPE` [1, headDim / 2] of the newest token's
  * position, the same in every step of a draft; `cache_k_TYPE`, `cache_v_TYPE` [kvHeads, 1, capacity, headDim], the cache of the model's last layer
  * of that type; `cache_mask_TYPE` [1, capacity], added to the scores.
  *
- * Outputs: `logits` [1, vocabulary], without a soft cap; `next_state` [1, H].
+ * Outputs: `logits` [rows, vocabulary], without a soft cap; `next_state` [rows, H].
  */
 export function drafterGraph (config: ModelConfig, drafter: DrafterConfig, tensor: TensorLookup): Uint8Array {
   const g = new GraphBuilder('drafter', drafter.rmsNormEps)
   const w: DrafterWeights = { entry: tensor, vector: name => g.weight(name, tensor(name)), linear: (x, name) => g.linear(x, name, tensor(name)) }
   const H = config.hiddenSize
-  const input = g.op('Concat', [g.input('embedding', 'f32', [1, H]), g.input('state', 'f32', [1, H])], { axis: 1 })
+  const input = g.op('Concat', [g.input('embedding', 'f32', ['rows', H]), g.input('state', 'f32', ['rows', H])], { axis: 1 })
   const caches = new Map([...new Set(drafter.layerTypes)].map(type => [type, cacheInputs(g, config, type)]))
 
   let h = w.linear(input, 'drafter.pre_projection')
@@ -36,8 +37,8 @@ export function drafterGraph (config: ModelConfig, drafter: DrafterConfig, tenso
     h = g.op('Mul', [g.op('Add', [h, g.rmsNorm(mlp, w.vector(`${at}.post_mlp_norm`))]), w.vector(`${at}.layer_scalar`)])
   }
   const normed = g.rmsNorm(h, w.vector('drafter.final_norm'))
-  g.output('logits', w.linear(normed, 'drafter.embedding'), 'f32', [1, config.vocabSize])
-  g.output('next_state', w.linear(normed, 'drafter.post_projection'), 'f32', [1, H])
+  g.output('logits', w.linear(normed, 'drafter.embedding'), 'f32', ['rows', config.vocabSize])
+  g.output('next_state', w.linear(normed, 'drafter.post_projection'), 'f32', ['rows', H])
   return g.build()
 }
 
@@ -60,14 +61,18 @@ function cacheInputs (g: GraphBuilder, config: ModelConfig, type: LayerType): Ca
   }
 }
 
-/** Attention of one token that has queries only: x [1, D], normed -> [1, D]. Query head i reads kv head i / group. */
+/** Attention of tokens that have queries only: x [rows, D], normed -> [rows, D]. Query head i reads kv head i / group. */
 function queryAttention (g: GraphBuilder, config: ModelConfig, { heads, layerTypes }: DrafterConfig, layer: number, cache: CacheInputs, x: Value, w: DrafterWeights): Value {
   const { kvHeads, headDim, queryScale = 1 } = config.attention[layerTypes[layer]]
   const at = `drafter.layers.${layer}` as const
-  const q = g.rmsNorm(g.reshape(w.linear(x, `${at}.q`), heads, headDim), w.vector(`${at}.q_norm`))
-  const turned = g.contrib('RotaryEmbedding', [g.reshape(q, 1, 1, heads * headDim), g.ints(0), cache.cos, cache.sin], { interleaved: 0 })
-  const queries = g.reshape(turned, kvHeads, heads / kvHeads, 1, headDim)
+  const group = heads / kvHeads
+  const q = g.rmsNorm(g.reshape(w.linear(x, `${at}.q`), -1, heads, headDim), w.vector(`${at}.q_norm`))
+  // Every row is a sequence of one token, so all are turned alike.
+  const turned = g.contrib('RotaryEmbedding', [g.reshape(q, -1, 1, heads * headDim), g.ints(0), cache.cos, cache.sin], { interleaved: 0 })
+  const byHead = g.op('Transpose', [g.reshape(turned, -1, kvHeads, group, headDim)], { perm: [1, 0, 2, 3] })
+  const queries = g.reshape(byHead, kvHeads, 1, -1, headDim)
   const scores = g.op('Add', [g.contrib('FusedMatMul', [queries, cache.keys], { transB: 1, alpha: { float: queryScale } }), cache.mask])
   const read = g.op('MatMul', [g.op('Softmax', [scores], { axis: -1 }), cache.values])
-  return w.linear(g.reshape(read, 1, heads * headDim), `${at}.o`)
+  const byRow = g.op('Transpose', [g.reshape(read, kvHeads, -1, group, headDim)], { perm: [1, 0, 2, 3] })
+  return w.linear(g.reshape(byRow, -1, heads * headDim), `${at}.o`)
 }

@@ -11,6 +11,9 @@ export interface SamplingOptions {
   seed: number
 }
 
+/** Logits that are so much below the best are left out of a sum of odds: at e^-20 each, 262,144 of them are less than 0.1 % of it. */
+const NEGLIGIBLE = 20
+
 /** A token, and how likely another model's choice at the place is the same. */
 export interface Likely {
   token: number
@@ -49,9 +52,11 @@ export class Sampler {
   likely (logits: Float32Array, position: number, count: number): Likely[] {
     if (this.options.temperature === 0) {
       const ids = mostLikely(logits, Math.min(count, logits.length))
+      const best = logits[ids[0]]
       let all = 0
-      for (const logit of logits) all += Math.exp(logit - logits[ids[0]])
-      return Array.from(ids, token => ({ token, share: Math.exp(logits[token] - logits[ids[0]]) / all }))
+      // Most of a vocabulary is so far behind that even together it weighs nothing.
+      for (let i = 0; i < logits.length; i++) if (logits[i] > best - NEGLIGIBLE) all += Math.exp(logits[i] - best)
+      return Array.from(ids, token => ({ token, share: Math.exp(logits[token] - best) / all }))
     }
     const { ids, times } = this.race(logits, position)
     const all = times.reduce((sum, time) => sum + 1 / time, 0)

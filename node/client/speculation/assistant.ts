@@ -2,6 +2,7 @@ import { type Bundle, drafterGraph, type DrafterConfig, type LayerType } from '.
 import { f32Tensor, openSession, type Session, type Tensor } from '../../onnx-session.js'
 import { Embedding } from '../embedding.js'
 import type { KvCache } from '../kv-cache.js'
+import type { Likely } from '../sampler.js'
 import { ropeAngles, ropeFrequencies } from '../rope.js'
 import type { Draft } from './draft.js'
 import type { DraftContext, Drafter } from './drafter.js'
@@ -9,17 +10,22 @@ import type { DraftContext, Drafter } from './drafter.js'
 /** Alternatives that are thought of at a place. */
 const BRANCHES = 4
 
+/** Tokens whose followers are computed in one run. That reads the drafter's weights once, and costs little more than a run for one. */
+const TOGETHER = 4
+
 /** A token that may become part of a draft. */
 interface Bud {
   token: number
   /** Row of the lap that it follows. */
   parent: number
-  /** Tokens of the draft before it. */
+  /** Tokens of the draft up to it. */
   depth: number
   /** The drafter's state that it came from. */
   state: Float32Array
   /** How likely all is right up to it. */
   share: number
+  /** What may follow it, once that was computed. */
+  next?: { likely: Likely[], state: Float32Array }
 }
 
 /**
@@ -42,27 +48,34 @@ export class Assistant implements Drafter {
     return new Assistant(bundle, drafter, session, new Embedding(bundle))
   }
 
-  /** A tree: of all tokens that may come next somewhere in it, always the likeliest is added. */
+  /** A tree: of all tokens that may come next somewhere in it, always the likeliest is added. What follows the likeliest others is computed in one run with what follows it. */
   async draft ({ tokens, cache, state, likely, signal }: DraftContext, length: number): Promise<Draft> {
     const draft: Draft = { tokens: [], parents: [] }
     const fixed = this.fixedInputs(cache)
     const buds: Bud[] = []
-    const grow = async (token: number, row: number, before: Pick<Bud, 'depth' | 'state' | 'share'>): Promise<void> => {
-      signal?.throwIfAborted()
-      const { logits, nextState } = await this.step(token, before.state, fixed)
-      for (const next of likely(logits, tokens.length + before.depth, BRANCHES)) {
-        buds.push({ token: next.token, parent: row, depth: before.depth + 1, state: nextState, share: before.share * next.share })
-      }
-    }
-    if (length > 0) await grow(tokens[tokens.length - 1], 0, { depth: 0, state, share: 1 })
+    let newest: Bud = { token: tokens[tokens.length - 1], parent: -1, depth: 0, state, share: 1 }
     while (draft.tokens.length < length) {
-      const best = buds.reduce((a, b, i) => b.share > buds[a].share ? i : a, 0)
-      const [bud] = buds.splice(best, 1)
-      draft.tokens.push(bud.token)
-      draft.parents.push(bud.parent)
-      if (draft.tokens.length < length) await grow(bud.token, draft.tokens.length, bud)
+      if (newest.next === undefined) {
+        signal?.throwIfAborted()
+        const others = buds.filter(bud => bud.next === undefined).sort((a, b) => b.share - a.share)
+        await this.grow([newest, ...others].slice(0, Math.min(TOGETHER, length - draft.tokens.length)), fixed, (logits, { depth }) => likely(logits, tokens.length + depth, BRANCHES))
+      }
+      const { depth, share, next } = newest
+      for (const one of next!.likely) buds.push({ token: one.token, parent: draft.tokens.length, depth: depth + 1, state: next!.state, share: share * one.share })
+      newest = buds.splice(buds.reduce((best, bud, at) => bud.share > buds[best].share ? at : best, 0), 1)[0]
+      draft.tokens.push(newest.token)
+      draft.parents.push(newest.parent)
     }
     return draft
+  }
+
+  /** Computes what may follow some buds. */
+  private async grow (buds: Bud[], fixed: Record<string, Tensor>, likely: (logits: Float32Array, bud: Bud) => Likely[]): Promise<void> {
+    const { hiddenSize: H, vocabSize: V } = this.bundle.config
+    const states = new Float32Array(buds.length * H)
+    for (const [row, bud] of buds.entries()) states.set(bud.state, row * H)
+    const { logits, nextState } = await this.step(buds.map(({ token }) => token), states, fixed)
+    for (const [row, bud] of buds.entries()) bud.next = { likely: likely(logits.subarray(row * V, (row + 1) * V), bud), state: nextState.subarray(row * H, (row + 1) * H) }
   }
 
   /** What all steps of one draft share. A drafted token is turned as if it stood where the newest one does: so the drafter was trained. */
@@ -82,10 +95,10 @@ export class Assistant implements Drafter {
     return inputs
   }
 
-  /** One token further: logits [vocabulary] and the state [H] for the step after it. */
-  async step (token: number, state: Float32Array, fixed: Record<string, Tensor>): Promise<{ logits: Float32Array, nextState: Float32Array }> {
-    const dims = [1, this.bundle.config.hiddenSize]
-    const out = await this.session.run({ embedding: f32Tensor(this.embedding.lookup([token]), dims), state: f32Tensor(state, dims), ...fixed })
+  /** One token further, for alternatives with a state [H] each: logits [alternatives, vocabulary] and the states [alternatives, H] for the step after it. */
+  async step (tokens: number[], states: Float32Array, fixed: Record<string, Tensor>): Promise<{ logits: Float32Array, nextState: Float32Array }> {
+    const dims = [tokens.length, this.bundle.config.hiddenSize]
+    const out = await this.session.run({ embedding: f32Tensor(this.embedding.lookup(tokens), dims), state: f32Tensor(states, dims), ...fixed })
     return { logits: out.logits.data as Float32Array, nextState: out.next_state.data as Float32Array }
   }
 

@@ -61,7 +61,7 @@ describe('the assistant drafter, f32', function () {
       const fixed = assistant.fixedInputs(cache)
       let state = states
       for (const [i, step] of steps.entries()) {
-        const { logits, nextState } = await assistant.step(step.input_id, state, fixed)
+        const { logits, nextState } = await assistant.step([step.input_id], state, fixed)
         assert.equal(argmax(logits), step.draft_id, `step ${i}`)
         for (const { id, logit } of step.top5) assert.ok(Math.abs(logits[id] - logit) < LOGIT_TOLERANCE, `step ${i}, logit of ${id}: ${logits[id]} instead of ${logit}`)
         near(logits, step.logits_first8, `logit of step ${i}`)
@@ -78,6 +78,11 @@ describe('the assistant drafter, f32', function () {
       assert.ok(tree.parents.some((parent, place) => parent !== place), 'twelve tokens hold alternatives')
       const ways = tree.tokens.map((token, place) => `${tree.parents[place]} ${token}`)
       assert.equal(new Set(ways).size, ways.length)
+      // Shorter drafts compute the same alternatives in other company.
+      for (const length of [1, 3, 6]) {
+        const part = await assistant.draft({ ...context, likely: sampler.likely.bind(sampler) }, length)
+        assert.deepEqual(part, { tokens: tree.tokens.slice(0, length), parents: tree.parents.slice(0, length) })
+      }
       assert.equal(cache.length, q)
     })
   }
