@@ -5,6 +5,8 @@ export { DEFAULT_BLOCK_EXPERTS, type ConversionSettings } from './bundle/convers
 export { counted } from './counted.js'
 export { formatBytes } from './format-bytes.js'
 export { Bundle, MANIFEST_FILE, type VerifyProgress } from './bundle/reader.js'
+export { modelName } from './bundle/model-name.js'
+export { parseManifest } from './bundle/manifest-schema.js'
 export { parseRanges, selectBlocks, type Range } from './bundle/ranges.js'
 export { syncDirectory, writeAtomically } from './bundle/atomic-file.js'
 export { sha256OfFile } from './bundle/digest.js'

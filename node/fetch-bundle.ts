@@ -1,15 +1,16 @@
 import { type Bundle, selectBlocks } from '../model-tools/index.js'
 import { connectBlocks, createSwarmHost, type FetchProgress, type OnSwarmEvent } from '../swarm/index.js'
-import { contentFiles, openBundleStore, openOrFetchManifest } from './bundle-store.js'
+import { contentFiles, isModelId, modelDirectory, openBundleStore, openOrFetchManifest } from './bundle-store.js'
+import { type KnownModel, servedModel } from './models.js'
 
 /** What of a bundle is fetched: what a client needs, the experts, or both. */
 export type BundlePart = 'client' | 'experts' | 'all'
 
 export interface FetchBundleInit {
-  /** 64 hex digits. */
-  modelId: string
-  /** Directory of the bundle; what is there of this model is kept. */
-  out: string
+  /** Id of the model, or what it is called among those that the bootstrap hosts serve, see KnownModel. */
+  model: string
+  /** Directory of the bundle; what is there of this model is kept. @default `modelDirectory` of its id */
+  out?: string
   part: BundlePart
   /** Of the experts, those of these layers, such as '0-5,7'. @default all */
   layers?: string
@@ -19,6 +20,8 @@ export interface FetchBundleInit {
   bootstrap: string[]
   /** Pre-shared key of a private swarm, see `readSwarmKey`. @default an open swarm */
   swarmKey?: string
+  /** Called once it is known which model it is, and where it goes. */
+  onModel?: (model: KnownModel & { dir: string }) => void
   onProgress?: (progress: FetchProgress) => void
   onEvent?: OnSwarmEvent
   signal?: AbortSignal
@@ -26,15 +29,18 @@ export interface FetchBundleInit {
 
 /**
  * Fetches a bundle or a part of it from the peers that have it, every chunk verified against the model id. Broken off, it goes on with what is there.
- * @throws SwarmError 'unreachable', 'blocks-unavailable', 'disk-full'; ModelError for ranges outside of the model
+ * @throws SwarmError 'unreachable', 'bad-argument' for a model that there is not, 'blocks-unavailable', 'disk-full'; ModelError for ranges outside of the model
  */
 export async function fetchBundle (init: FetchBundleInit): Promise<Bundle> {
-  const { modelId, signal, onEvent } = init
+  const { model, signal, onEvent } = init
   const host = await createSwarmHost({ dht: 'client', bootstrap: init.bootstrap, swarmKey: init.swarmKey, signal, onEvent })
   try {
-    const blocks = connectBlocks({ host, modelId, onEvent })
+    const known = isModelId(model) ? { id: model } : await servedModel(host, model, { signal })
+    const dir = init.out ?? modelDirectory(known.id)
+    init.onModel?.({ ...known, dir })
+    const blocks = connectBlocks({ host, modelId: known.id, onEvent })
     try {
-      const bundle = await openOrFetchManifest(init.out, modelId, blocks, signal)
+      const bundle = await openOrFetchManifest(dir, known.id, blocks, signal)
       const files = [
         ...init.part === 'experts' ? [] : bundle.clientFiles(),
         ...init.part === 'client' ? [] : selectBlocks(bundle, init.layers, init.experts).map(block => block.file)

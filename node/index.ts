@@ -9,7 +9,8 @@ export { type Answer, type Piece, runGeneration, type RunInit } from './serve/ge
 export type { RequestLog } from './serve/http-listener.js'
 export { TrafficMonitor } from './serve/traffic-monitor.js'
 export { liarRecord } from './client-audit.js'
-export { isModelId, modelsDirectory } from './bundle-store.js'
+export { isModelId, modelDirectory, modelsDirectory } from './bundle-store.js'
+export { isNotFound, isPath, keptModels, type KnownModel, known, openModel, servedModel, servedModels } from './models.js'
 export { returnLargePieces } from './host/allocator.js'
 export { VERSION } from './version.js'
 export { type BundlePart, fetchBundle, type FetchBundleInit } from './fetch-bundle.js'
@@ -29,7 +30,7 @@ export {
   type SynthesisFormat, type ToolCall, type WeightFormat
 } from '../model-tools/index.js'
 export {
-  asSwarmError, type AuditCounters, type CoverageCell, createSwarmHost, createSwarmKey, DEFAULT_PEER_LIMITS, formatRanges, type InspectedPeer, isSwarmError, type LayerChoice, LiarRecord, type LivePeer, type LookupHop, newTraceId, type OnSwarmEvent, parseTraceId,
+  asSwarmError, type AuditCounters, type CoverageCell, createSwarmHost, createSwarmKey, type SwarmHost, DEFAULT_PEER_LIMITS, formatRanges, type InspectedPeer, isSwarmError, type LayerChoice, LiarRecord, type LivePeer, type LookupHop, newTraceId, type OnSwarmEvent, parseTraceId,
   type PeerLimits, type PeerStats, type Proof, readSwarmKey, type SwarmChange, SwarmError, type SwarmErrorCode, type SwarmErrorData, type SwarmEvent, SwarmInspector, type SwarmSnapshot, SwarmWatch, type WatchedPeer,
   type WireChoice, type WireDtype, writeSwarmKey
 } from '../swarm/index.js'

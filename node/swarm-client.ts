@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { Bundle, type ChatMessage, ModelError, type ModelConfig, openText, type RenderOptions, toolCallSyntax, type ToolCallSyntax } from '../model-tools/index.js'
+import { type Bundle, type ChatMessage, ModelError, type ModelConfig, openText, type RenderOptions, toolCallSyntax, type ToolCallSyntax } from '../model-tools/index.js'
 import { type AuditCounters, isSwarmError, type LayerChoice, type LayerCoverage, type LivePeer, type OnSwarmEvent, type PeerStats, type WireChoice } from '../swarm/index.js'
 import { chooseDevice, type Device } from './device.js'
 import { AttentionClient } from './client/attention-client.js'
@@ -14,6 +14,7 @@ import { Assistant, DraftPolicy, SelfDrafter, type SpeculationInit, type Specula
 import { Sequences } from './client/sequences.js'
 import { type ClientExperts, openClientExperts } from './client-experts.js'
 import { availableMemory } from './host/memory.js'
+import { openModel } from './models.js'
 
 /** Below this hidden size a product is too small to be shared between threads: waking them costs more than it saves. */
 const MIN_HIDDEN_FOR_THREADS = 1024
@@ -27,7 +28,7 @@ const CACHE_SHARE = 0.5
 
 /** `draft` and `draftTokens` are of generations that do not say themselves. */
 export interface SwarmClientInit extends SpeculationOptions {
-  /** Bundle directory. */
+  /** Bundle directory, or what a bundle in `modelsDirectory()` is called, see KnownModel. */
   model: string
   /** Multiaddrs of hosts in the swarm. Not needed when all layers are local. */
   bootstrap?: string[]
@@ -117,7 +118,7 @@ export class SwarmClient {
    * @throws ModelError for a bad bundle; SwarmError 'unreachable', 'coverage-incomplete'
    */
   static async open (init: SwarmClientInit): Promise<SwarmClient> {
-    const bundle = await Bundle.open(init.model)
+    const bundle = await openModel(init.model)
     const closers = new Closers()
     try {
       const threads = init.threads ?? availableParallelism()

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { type BlockEntry, Bundle, ModelError, selectBlocks } from '../model-tools/index.js'
+import { type BlockEntry, type Bundle, ModelError, selectBlocks } from '../model-tools/index.js'
 import {
   type AccessLists, type BlockCounters, connectBlocks, createSwarmHost, type FileStore, type GuardCounters, type InspectedPeer, type InspectOptions, type OnSwarmEvent, type PeerLimits, routingTableSize,
   serveBlocks, serveExperts, type ServiceCounters, type ServiceLoad, type SwarmHost, SwarmInspector
@@ -11,10 +11,11 @@ import { ExpertHost, type LoadProgress, residentMemory, type WeightMapping, type
 import { mappingPays } from './host/allocator.js'
 import { type ComputeObservers, ObservedCompute } from './host/observed-compute.js'
 import { LateCompute } from './host/late-compute.js'
+import { isNotFound, isPath, openModel, servedModel } from './models.js'
 import { VERSION } from './version.js'
 
 export interface SwarmPeerInit extends AccessLists, ComputeObservers {
-  /** Bundle directory, or, with `donate`, the id of a model of which the swarm has peers. */
+  /** Bundle directory, or what a bundle in `modelsDirectory()` is called; with `donate` also the id of a model in the swarm, or what it is called there, see KnownModel. */
   model: string
   /** Layers to host, such as '0-5,7'. @default all that the bundle holds */
   layers?: string
@@ -109,17 +110,15 @@ export class SwarmPeer {
     const { signal, onEvent } = init
     const closers = new Closers()
     try {
-      if (isModelId(init.model) && init.donate === undefined) {
-        throw new ModelError('not-found', `${init.model.slice(0, 12)}... is the id of a model: say how much memory to donate to it with --donate, or fetch its blocks with moeswarm fetch first.`)
-      }
-      const local = isModelId(init.model) ? undefined : await Bundle.open(init.model)
+      const local = await bundleHere(init)
       // A bad range is the user's to mend before anything is started.
       const chosen = local === undefined || init.donate !== undefined ? [] : await blocksToHost(local, init)
       const host = await createSwarmHost({ dht: 'server', keyFile: init.keyFile, listen: init.listen, announce: init.announce, bootstrap: init.bootstrap, swarmKey: init.swarmKey, allow: init.allow, deny: init.deny, limits: init.limits, signal, onEvent })
       closers.add(host.stop)
-      const blocks = connectBlocks({ host, modelId: local?.id ?? init.model, onEvent })
+      const modelId = local?.id ?? (isModelId(init.model) ? init.model : (await servedModel(host, init.model, { signal })).id)
+      const blocks = connectBlocks({ host, modelId, onEvent })
       closers.add(blocks.stop)
-      const bundle = local ?? await openOrFetchManifest(init.donate?.dir ?? modelDirectory(init.model), init.model, blocks, signal)
+      const bundle = local ?? await openOrFetchManifest(init.donate?.dir ?? modelDirectory(modelId), modelId, blocks, signal)
       const store = await openBundleStore(bundle)
       const donation = init.donate === undefined ? undefined : donationOf(init, init.donate, bundle, host, store, blocks)
       const compute = new LateCompute(init.threads ?? availableParallelism())
@@ -189,6 +188,20 @@ export class SwarmPeer {
 
   /** Finishes the requests in flight, withdraws, and ends every thread and connection. */
   async stop (): Promise<void> { await this.closers.close() }
+}
+
+/** Undefined where the swarm is to give the model. @throws ModelError */
+async function bundleHere ({ model, donate, bootstrap = [] }: SwarmPeerInit): Promise<Bundle | undefined> {
+  // An id with a directory of its own names what is to be there.
+  if (donate?.dir !== undefined && !isPath(model)) return undefined
+  try {
+    return await openModel(model)
+  } catch (error) {
+    if (!isNotFound(error) || isPath(model)) throw error
+    if (donate !== undefined && bootstrap.length > 0) return undefined
+    if (isModelId(model)) throw new ModelError('not-found', `${model.slice(0, 12)}... is the id of a model: say how much memory to donate to it with --donate, or fetch its blocks with moeswarm fetch first.`)
+    throw error
+  }
 }
 
 /** The blocks that were asked for, or else all that the bundle holds. @throws ModelError 'not-found' when it holds none */

@@ -67,9 +67,6 @@ export interface LookupHop {
   error?: string
 }
 
-/** Models that an error names. */
-const NAMED_MODELS = 5
-
 /** Looks into the swarm from a host that needs no bundle: a model id is enough. */
 export class SwarmInspector {
   readonly #host: SwarmHost
@@ -83,24 +80,13 @@ export class SwarmInspector {
     return withPlan(await this.#inspect(modelKey(modelId), modelId, options))
   }
 
-  /**
-   * The model whose id begins so, of those that the hosts serve which this one is connected to; a bootstrap host is one of them.
-   * @param beginning - hex digits @default any, where they serve one model alone
-   * @throws SwarmError 'bad-argument' where none or several do
-   */
-  async modelStartingWith (beginning = '', { signal }: InspectOptions = {}): Promise<string> {
+  /** Ids of the models that the hosts serve which this one is connected to; a bootstrap host is one of them. */
+  async models ({ signal }: InspectOptions = {}): Promise<string[]> {
     const { libp2p } = this.#host
     const limit = withTimeout(signal, limits.MANIFEST_FETCH_TIMEOUT_MS)
     const served = await Promise.all(libp2p.getPeers().map(async peer => await fetchManifest(libp2p, peer, 0, limit).then(({ modelId }) => modelId, () => undefined)))
     signal?.throwIfAborted()
-    const known = [...new Set(served)].filter(modelId => modelId != null).sort()
-    const found = known.filter(modelId => modelId.startsWith(beginning))
-    if (found.length === 1) return found[0]
-    const which = beginning === '' ? '' : ` whose id begins with ${beginning}`
-    const named = (found.length > 0 ? found : known).slice(0, NAMED_MODELS).join(', ')
-    throw new SwarmError('bad-argument', found.length > 0
-      ? `The hosts asked serve several models${which} (${named}): say which.`
-      : `The hosts asked serve no model${which}${named === '' ? '' : ` (but ${named})`}: give the whole id, or the bundle.`, { argument: 'model' })
+    return [...new Set(served)].filter(modelId => modelId != null).sort()
   }
 
   /** Layer x block with the live peers that hold it. `expected` are the model's blocks, to see holes that nobody's manifest tells of. */

@@ -93,6 +93,11 @@ export class Bundle {
     return (await Promise.all(this.blocks.map(async block => await this.has(block.file) ? [block] : []))).flat()
   }
 
+  /** Whether all of `clientFiles` is here. Rejects like `has`. */
+  async hasClientPart (): Promise<boolean> {
+    return (await Promise.all(this.clientFiles().map(async file => await this.has(file)))).every(has => has)
+  }
+
   /** Whether a file is here, with its right size. */
   async has (file: string): Promise<boolean> {
     return this.#checkSize(file)

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import colors from 'picocolors'
-import { asSwarmError, GenerationTraces, ModelError, TrafficMonitor } from '../index.js'
+import { asSwarmError, GenerationTraces, known, ModelError, TrafficMonitor } from '../index.js'
 import { Conversation } from './chat/conversation.js'
 import { MessageInput } from './chat/message-input.js'
 import { PromptLines } from './chat/prompt-lines.js'
@@ -51,7 +51,7 @@ async function run (options: ChatOptions, { terminal, signal }: Run): Promise<vo
     conversation.system = options.system
     const lines = await PromptLines.open(signal)
     try {
-      if (lines.isTerminal) terminal.note(`${client.bundle.dir}: type a message, or /help. Ctrl-C stops an answer, Ctrl-D ends.`)
+      if (lines.isTerminal) terminal.note(`${known(client.bundle).name}: type a message, or /help. Ctrl-C stops an answer, Ctrl-D ends.`)
       await converse({ client, monitor, traces, conversation, terminal }, lines, signal)
     } finally {
       await lines.close()

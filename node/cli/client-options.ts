@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { Bundle, type Device, DEVICES, DRAFT_CHOICES, type DraftChoice, parseRanges, SwarmClient, type SwarmClientInit, type WireChoice } from '../index.js'
+import { type Bundle, type Device, DEVICES, DRAFT_CHOICES, type DraftChoice, fetchBundle, isNotFound, isPath, openModel, parseRanges, SwarmClient, type SwarmClientInit, type WireChoice } from '../index.js'
 import { parse, type Run, UsageError } from './command.js'
 import { Log } from './log.js'
 import { stateDirectory } from './state-directory.js'
@@ -28,7 +28,7 @@ export interface ClientOptions extends OutputOptions, SwarmKeyOptions {
 
 export function withClientOptions (command: Command): Command {
   return withSwarmKey(command
-    .requiredOption('--model <bundle dir>', 'bundle with the client part of the model')
+    .requiredOption('--model <name, id or bundle dir>', 'model as `moeswarm models` shows it; one that only the swarm has is fetched first, its client part')
     .option('--bootstrap <multiaddr>', 'a host that is in the swarm, may be repeated', parse.collect)
     .addOption(new Option('--wire <dtype>', 'form of the hidden states on the wire; fp32 is exact, auto is fp16, or int8 over slow links').choices(['auto', 'fp32', 'fp16', 'int8']).default('auto'))
     .option('--local-layers <ranges>', 'layers whose experts this machine computes: none, all, or such as 0-5', 'none')
@@ -55,15 +55,13 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
     'load-layers': terminal.progress('Loading layers'),
     'find-peers': terminal.progress('Finding peers')
   }
-  const localLayers = await parseLocalLayers(options)
-  if (localLayers !== 'all' && options.bootstrap === undefined) {
-    // Without a model no swarm would help: that is said first.
-    await Bundle.open(options.model)
-    throw new UsageError('No swarm to ask: name a host in it with --bootstrap, or compute everything here with --local-layers all.')
-  }
+  const bundle = await bundleOf(options, { terminal, signal })
+  const localLayers = parseLocalLayers(options, bundle)
+  // Without a model no swarm would help: that was said first.
+  if (localLayers !== 'all' && options.bootstrap === undefined) throw new UsageError('No swarm to ask: name a host in it with --bootstrap, or compute everything here with --local-layers all.')
   const note = logEvents(log)
   const client = await SwarmClient.open({
-    model: options.model,
+    model: bundle.dir,
     bootstrap: options.bootstrap,
     swarmKey: await swarmKeyOf(options),
     wire: options.wire,
@@ -92,9 +90,25 @@ export async function openClient (options: ClientOptions, { terminal, signal }: 
   return client
 }
 
-async function parseLocalLayers ({ localLayers, model }: ClientOptions): Promise<number[] | 'all'> {
+/** The bundle here that is called so; what it lacks of the client part, or all of that where nothing is here, comes from the swarm and is kept. */
+async function bundleOf ({ model, bootstrap, ...options }: ClientOptions, { terminal, signal }: Run): Promise<Bundle> {
+  const here = await openModel(model).catch((error: unknown) => {
+    if (!isNotFound(error) || isPath(model) || bootstrap === undefined) throw error
+    return undefined
+  })
+  if (here !== undefined && (bootstrap === undefined || await here.hasClientPart())) return here
+  const show = terminal.progress('Fetching', 'bytes')
+  const bundle = await fetchBundle({
+    model: here?.id ?? model, out: here?.dir, bootstrap: bootstrap!, swarmKey: await swarmKeyOf(options), part: 'client', signal,
+    onModel: ({ id, name, dir }) => { terminal.note(`Getting the client part of ${name === undefined ? '' : `${name}, `}model ${id.slice(0, 12)}, into ${dir} ...`) },
+    onProgress: ({ doneBytes, totalBytes }) => { show(doneBytes, totalBytes) }
+  })
+  terminal.endProgress()
+  return bundle
+}
+
+function parseLocalLayers ({ localLayers }: ClientOptions, { config }: Bundle): number[] | 'all' {
   if (localLayers === 'all') return 'all'
   if (localLayers === 'none') return []
-  const { config } = await Bundle.open(model)
   return parseRanges(localLayers, 'layers', config.layerTypes.length).flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => first + i))
 }

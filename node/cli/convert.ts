@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander'
-import { checkpointFile, type ConversionProgress, convertCheckpoint, counted, formatBytes, type WeightFormat } from '../index.js'
+import { checkpointFile, type ConversionProgress, convertCheckpoint, counted, formatBytes, known, type WeightFormat } from '../index.js'
 import { action, command, parse } from './command.js'
 import type { OutputOptions } from './terminal.js'
 
@@ -66,7 +66,7 @@ export function convertCommand (): Command {
       const madeBytes = last.doneBytes - last.keptBytes
       terminal.event('done', { model: id, out: settings.out, bytes, files: here.length, blocks: blocksHere, madeBytes, seconds })
       const part = here.length === Object.keys(files).length ? counted(blocksHere, 'block') : `${blocksHere} of ${blocks.length} blocks`
-      terminal.note(`Bundle ${settings.out}: model ${id}, ${formatBytes(bytes)}, ${part} of up to ${counted(blockExperts, 'expert')}, ${quant}.`)
+      terminal.note(`Bundle ${settings.out}: ${known(bundle).name}, model ${id}, ${formatBytes(bytes)}, ${part} of up to ${counted(blockExperts, 'expert')}, ${quant}.`)
       terminal.note(`Encoded ${formatBytes(madeBytes)} in ${seconds.toFixed(1)} s, ${formatBytes(madeBytes / seconds)}/s${last.keptBytes > 0 ? `; ${formatBytes(last.keptBytes)} were there before` : ''}.`)
     })(options)
   })

@@ -20,7 +20,7 @@ const MARKS: Record<Finding['status'], string> = { ok: colors.green('✓'), warn
 export function doctorCommand (): Command {
   return withSwarmKey(command('doctor', 'Say what this machine can do for a swarm, and what to do about what it cannot.', 'moeswarm doctor --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW... --model 9f2c...')
     .option('--bootstrap <multiaddr>', 'a host of the swarm that is asked how it sees this machine, may be repeated', parse.collect)
-    .option('--model <bundle dir or model id>', 'model whose peers are asked for their clocks; the beginning of an id will do (default: the one that the bootstrap host serves)')
+    .option('--model <name, id or bundle dir>', 'model whose peers are asked for their clocks (default: the one that the bootstrap host serves)')
     .option('--listen <multiaddr>', 'address that a peer would listen on', '/ip4/0.0.0.0/tcp/4001')
     .option('--dir <dir>', 'where models would be kept (default: under ~/.local/share/moeswarm)')
     .option('--threads <n>', 'threads to measure with (default: all cores)', parse.count(1))
@@ -28,7 +28,7 @@ export function doctorCommand (): Command {
     .action(action<DoctorOptions>(async ({ model, dir = modelsDirectory(), ...options }, { terminal, signal }) => {
       const named = await namedModel(model)
       let bad = 0
-      for await (const finding of new Doctor({ ...options, swarmKey: await swarmKeyOf(options), dir, model: 'id' in named ? named.id : named.beginning, signal }).examine()) {
+      for await (const finding of new Doctor({ ...options, swarmKey: await swarmKeyOf(options), dir, model: 'id' in named ? named.id : named.called, signal }).examine()) {
         if (finding.status === 'bad') bad++
         terminal.event('finding', finding)
         terminal.result(`${MARKS[finding.status]} ${colors.bold(finding.check.padEnd(10))} ${finding.found}\n${finding.advice === undefined ? '' : `  ${' '.repeat(10)} ${colors.dim(`→ ${finding.advice}`)}\n`}`)

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type { Command } from 'commander'
-import { counted, Dashboard, formatRanges, isModelId, type PeerLimits, PeerMetrics, type PeerStatus, returnLargePieces, serveMetrics, SwarmPeer, TrafficMonitor } from '../index.js'
+import { counted, Dashboard, formatRanges, isPath, known, type PeerLimits, PeerMetrics, type PeerStatus, returnLargePieces, serveMetrics, SwarmPeer, TrafficMonitor } from '../index.js'
 import { action, command, parse, UsageError } from './command.js'
 import { cannotListen } from './http-errors.js'
 import { Log, type LogOptions, logOptions } from './log.js'
@@ -33,7 +33,7 @@ const DASHBOARD_PORT = 8090
 
 export function peerCommand (): Command {
   return withLimits(logOptions(withAccessLists(withSwarmKey(command('peer', 'Donate CPU: host experts of a model and serve them to the swarm.', 'moeswarm peer --model ./demo.bundle --layers 0-3 --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...')
-    .requiredOption('--model <bundle dir or model id>', 'bundle whose experts are hosted; with --donate also the id of a model in the swarm')
+    .requiredOption('--model <name, id or bundle dir>', 'bundle whose experts are hosted, or a kept one as `moeswarm models` shows it; with --donate also a model in the swarm')
     .option('--layers <ranges>', 'layers to host, such as 0-5,7 (default: all that the bundle holds)')
     .option('--experts <ranges>', 'experts to host in each layer, whole blocks such as 0-15 (default: all that the bundle holds)')
     .option('--donate <size>', 'host what the swarm covers least, within this memory of the whole process, such as 4GiB; fetches it from peers', parse.bytes)
@@ -98,7 +98,7 @@ export function peerCommand (): Command {
       const blocks = peer.blocks.map(({ layer, firstExpert, experts }) => ({ layer, firstExpert, experts }))
       terminal.event('ready', { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks, dashboard: dashboard?.url, metrics: scraped?.url })
       ready = true
-      log.write('info', 'ready', `Peer ${peer.peerId} serves ${counted(blocks.length, 'block')} of model ${peer.bundle.id}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`, { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks: blocks.length })
+      log.write('info', 'ready', `Peer ${peer.peerId} serves ${counted(blocks.length, 'block')} of ${known(peer.bundle).name}, model ${peer.bundle.id}, layers ${formatRanges([...new Set(blocks.map(block => block.layer))])}.`, { peerId: peer.peerId, addresses: peer.addresses, model: peer.bundle.id, blocks: blocks.length })
       if (log.text) for (const address of peer.addresses) log.write('info', 'address', `Others join with --bootstrap ${address}`)
       if (dashboard !== undefined) log.write('info', 'dashboard', `The swarm at ${dashboard.url}`, { url: dashboard.url })
       if (scraped !== undefined) log.write('info', 'metrics', `Metrics at ${scraped.url}`, { url: scraped.url })
@@ -134,7 +134,7 @@ async function openDashboard (peer: SwarmPeer, monitor: TrafficMonitor, port: nu
 
 function checkDonation ({ model, donate, donateCores, threads, source, dir, clientPart, layers, experts }: PeerOptions): void {
   if (donateCores !== undefined && threads !== undefined) throw new UsageError('Give --donate-cores or --threads, not both.')
-  if (dir !== undefined && !isModelId(model)) throw new UsageError('--dir goes with the id of a model: a bundle directory is where it is.')
+  if (dir !== undefined && isPath(model)) throw new UsageError('--dir goes with the name or id of a model: a bundle directory is where it is.')
   if (donate !== undefined && (layers !== undefined || experts !== undefined)) throw new UsageError('Give --donate, which chooses the blocks itself, or --layers and --experts, not both.')
   if (donate === undefined && (donateCores !== undefined || source !== undefined || dir !== undefined || !clientPart)) throw new UsageError('--donate-cores, --source, --dir and --no-client-part go with --donate.')
 }

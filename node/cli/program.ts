@@ -10,6 +10,7 @@ import { explainCommand } from './explain.js'
 import { fetchCommand } from './fetch.js'
 import { generateCommand } from './generate.js'
 import { liarsCommand } from './liars.js'
+import { modelsCommand } from './models.js'
 import { peerCommand } from './peer.js'
 import { serveCommand } from './serve.js'
 import { useSettings } from './settings.js'
@@ -20,11 +21,11 @@ import { synthCommand } from './synth.js'
 const FIRST_STEPS = `
 First steps:
   $ moeswarm doctor
-  $ moeswarm peer --donate 4GiB --model <id> --bootstrap <address>
-  $ moeswarm fetch <id> --out model --bootstrap <address>
-  $ moeswarm chat --model model --bootstrap <address>
-say what this machine can do, donate memory and cores, get what a user needs of a model, and talk with it. A peer
-prints its address and the model's id when it starts. Every command has --help with an example.
+  $ moeswarm models --bootstrap <address>
+  $ moeswarm chat --model gemma4 --bootstrap <address>
+  $ moeswarm peer --donate 4GiB --model gemma4 --bootstrap <address>
+say what this machine can do and which models a swarm has, talk with one (its client part is fetched first), and donate
+memory and cores to it. A peer prints its address when it starts. Every command has --help with an example.
 `
 
 /** `moeswarm` with all its commands. */
@@ -36,6 +37,7 @@ export function createProgram (): Command {
     .addHelpText('after', FIRST_STEPS)
     .addCommand(convertCommand())
     .addCommand(fetchCommand())
+    .addCommand(modelsCommand())
     .addCommand(peerCommand())
     .addCommand(generateCommand())
     .addCommand(chatCommand())

@@ -3,6 +3,7 @@ import { networkInterfaces } from 'node:os'
 import { counted } from '../../model-tools/index.js'
 import { asSwarmError, createSwarmHost, isSwarmError, observedAddresses, type SwarmHost, SwarmInspector } from '../../swarm/index.js'
 import { isModelId } from '../bundle-store.js'
+import { servedModel } from '../models.js'
 import type { Finding } from './finding.js'
 
 /** A manifest may be this old when a peer hands it out, and takes a round trip. */
@@ -29,7 +30,7 @@ export async function checkPort (listen: string): Promise<Finding> {
 export interface SwarmCheckInit {
   listen: string
   bootstrap?: string[]
-  /** Its id, or how that begins. */
+  /** Its id, or what it is called, see KnownModel. */
   model?: string
   /** Of a private swarm. */
   swarmKey?: string
@@ -54,7 +55,7 @@ export async function * checkSwarm ({ listen, bootstrap, model, swarmKey, signal
   }
   try {
     yield reachability(await observedAddresses(host, signal), listen)
-    yield await checkClock(new SwarmInspector(host), model, signal)
+    yield await checkClock(host, model, signal)
   } finally {
     await host.stop()
   }
@@ -87,15 +88,15 @@ function isPrivate (address: string): boolean {
 }
 
 /** Peers sign their manifests with the time. */
-async function checkClock (inspector: SwarmInspector, model: string | undefined, signal?: AbortSignal): Promise<Finding> {
+async function checkClock (host: SwarmHost, model: string | undefined, signal?: AbortSignal): Promise<Finding> {
   let modelId = model
   try {
-    if (modelId === undefined || !isModelId(modelId)) modelId = await inspector.modelStartingWith(modelId, { signal })
+    if (modelId === undefined || !isModelId(modelId)) modelId = (await servedModel(host, modelId, { signal })).id
   } catch (error) {
     if (!isSwarmError(error, 'bad-argument')) throw error
     return { check: 'clock', status: 'unknown', found: `nobody was asked what time it is. ${error.message}`, advice: 'Name a model with --model: its peers sign what they send with the time.' }
   }
-  const peers = await inspector.peers(modelId, { signal })
+  const peers = await new SwarmInspector(host).peers(modelId, { signal })
   const differences = peers.flatMap(({ clockDifferenceMs }) => clockDifferenceMs ?? []).sort((a, b) => a - b)
   const refused = peers.filter(({ failure }) => failure === 'untrusted-manifest').length
   if (differences.length === 0) {

@@ -1,19 +1,22 @@
 import { basename, resolve } from 'node:path'
-import type { Bundle } from '../../model-tools/index.js'
+import { type Bundle, modelName } from '../../model-tools/index.js'
 import { ApiError } from './api-error.js'
 
 /** Digits of a model id that tell models apart for a person. */
 const SHORT_ID = 12
 
-/** How requests may name the model: the name with the short id, the name, the short id, the id. */
+/** How requests may name the model: its directory's name with the short id, that name, the short id, the id, and what `moeswarm models` calls it. */
 export class ModelNames {
   readonly id: string
   readonly aliases: string[]
 
-  constructor ({ id, dir }: Pick<Bundle, 'id' | 'dir'>, private readonly createdSeconds: number) {
-    const name = basename(resolve(dir)).replace(/\.bundle$/, '')
-    this.id = `${name}:${id.slice(0, SHORT_ID)}`
-    this.aliases = [...new Set([name, id.slice(0, SHORT_ID), id])]
+  constructor ({ id, dir, manifest }: Pick<Bundle, 'id' | 'dir' | 'manifest'>, private readonly createdSeconds: number) {
+    const called = modelName(manifest)
+    const directory = basename(resolve(dir)).replace(/\.bundle$/, '')
+    // A model that was fetched lies in a directory that has its id for a name.
+    const name = directory === id ? called : directory
+    this.id = directory === id ? called : `${name}:${id.slice(0, SHORT_ID)}`
+    this.aliases = [...new Set([name, called, id.slice(0, SHORT_ID), id])].filter(alias => alias !== this.id)
   }
 
   /** The answer of `GET /v1/models`. */

@@ -99,7 +99,7 @@ describe('settings from files and variables', function () {
   it('what must be given is missed only when nobody gives it', async () => {
     const missing = await run(['peer'])
     assert.equal(missing.code, 2)
-    assert.match(missing.stderr, /'--model <bundle dir or model id>' not specified, nor MOESWARM_MODEL, nor "model" in a configuration file/)
+    assert.match(missing.stderr, /'--model <name, id or bundle dir>' not specified, nor MOESWARM_MODEL, nor "model" in a configuration file/)
     assert.match((await run(['peer'], { MOESWARM_MODEL: join(cwd, 'none') })).stderr, /none/)
     assert.equal((await run(['peer'], { MOESWARM_MODEL: join(cwd, 'none') })).code, 1)
   })

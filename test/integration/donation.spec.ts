@@ -55,7 +55,7 @@ describe('volunteers that donate', function () {
     for (const peer of volunteers) assert.ok(expertHostBytes(model, peer.blocks) <= expertHostBytes(model, model.blocks) / 2)
 
     const client = join(scratch, 'client')
-    const fetched = await fetchBundle({ modelId: model.id, out: client, part: 'client', bootstrap: [peers[0].addresses[0]] })
+    const fetched = await fetchBundle({ model: model.id, out: client, part: 'client', bootstrap: [peers[0].addresses[0]] })
     assert.equal(fetched.id, model.id)
     assert.deepEqual((await readdir(client)).sort(), ['client', 'manifest.json', 'text'])
 

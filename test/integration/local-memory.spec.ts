@@ -62,7 +62,7 @@ describe('local memory beside two peers that lack the last layer, f32 bundle, fp
 
   it('computes the layer that nobody holds, of files that it fetches, and does not wait for peers that nobody is', async () => {
     const out = join(scratch, 'client.bundle')
-    const fetched = await fetchBundle({ modelId: bundle.id, out, part: 'client', bootstrap })
+    const fetched = await fetchBundle({ model: bundle.id, out, part: 'client', bootstrap })
     assert.deepEqual(await fetched.heldBlocks(), [])
     await assert.rejects(SwarmClient.open({ model: out, bootstrap, localMemory: memoryFor(1) - 1, threads: 1 }), { name: 'ModelError', code: 'no-memory' })
     await withClient({ model: out, localMemory: memoryFor(4) }, async client => {

@@ -63,13 +63,9 @@ describe('swarm inspector', () => {
     assert.deepEqual((await look.providers(MODEL.modelId, 1)).map(({ peerId, failure }) => [peerId, failure]), [[second.host.peerId, undefined]])
   })
 
-  it('finds the model that the hosts serve by how its id begins', async () => {
+  it('asks the hosts which models they serve', async () => {
     await swarm.peer(slice(0, 8), new FakeCompute())
-    const look = await inspector()
-    assert.equal(await look.modelStartingWith(), MODEL.modelId)
-    assert.equal(await look.modelStartingWith(MODEL.modelId.slice(0, 6)), MODEL.modelId)
-    const other = MODEL.modelId.startsWith('0') ? '1' : '0'
-    await assert.rejects(look.modelStartingWith(other), error => isSwarmError(error, 'bad-argument') && error.message.includes(`begins with ${other} (but ${MODEL.modelId})`))
+    assert.deepEqual(await (await inspector()).models(), [MODEL.modelId])
   })
 
   it('shows the k-buckets', async () => {
