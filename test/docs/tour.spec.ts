@@ -10,6 +10,9 @@ import { runCli } from '../fixtures/run-cli.js'
 /** What of the transcript comes out again, numbers and names aside; the rest depends on how fast the machine is. */
 const SHOWN: Array<{ command: string, lines: RegExp }> = [
   { command: 'moeswarm generate --model demo.bundle --bootstrap $A --prompt "Once upon a time" --max-tokens 24 --temperature 0', lines: /^(?!Once|Drafts|Compared|…|$)/ },
+  { command: 'moeswarm models --bootstrap $A', lines: /./ },
+  { command: 'moeswarm generate --model llama --prompt "Once upon" --bootstrap $A', lines: /./ },
+  { command: 'moeswarm doctor --bootstrap $A --model gemma4', lines: /^✓ (node|clock)/ },
   { command: 'moeswarm dht coverage --model $ID --bootstrap $A', lines: /./ },
   { command: 'moeswarm explain --list', lines: /./ },
   { command: 'moeswarm explain', lines: /^(Generation|An average decoding lap|layer )|^• (24 tokens|The first token)/ },
@@ -47,7 +50,7 @@ describe('docs/tour.md', function () {
 
   const type = async (command: string): Promise<string> => {
     const words = [...command.replaceAll('$A', peers[0]?.addresses[0] ?? '').replaceAll('$ID', id).matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare).slice(1)
-    const { stdout, stderr } = await runCli(words, { cwd: dir, env: { XDG_STATE_HOME: join(dir, 'state'), XDG_CONFIG_HOME: dir, MOESWARM_TRACE: '' } })
+    const { stdout, stderr } = await runCli(words, { cwd: dir, env: { XDG_STATE_HOME: join(dir, 'state'), XDG_DATA_HOME: join(dir, 'data'), XDG_CONFIG_HOME: dir, MOESWARM_TRACE: '' } })
     return stdout + stderr
   }
   const compare = (command: string, lines: RegExp, output: string): void => {
