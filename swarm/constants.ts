@@ -135,8 +135,12 @@ export const DRAIN_TIMEOUT_MS = 10_000
 // Sessions of a client.
 export const SESSION_RETRY_MIN_MS = 100
 export const SESSION_RETRY_MAX_MS = 5_000
-/** How long a request waits for somebody to hold its experts. */
-export const DEFAULT_PATIENCE_MS = 5_000
+/**
+ * How long a request waits for somebody to hold its experts. A peer that was started again, a lookup, or a machine that slept takes seconds; and a text that ends is worse than one that waits and says so.
+ */
+export const DEFAULT_PATIENCE_MS = 30_000
+/** A request that has waited so long is computed from a copy on this machine, where there is one. */
+export const COPY_AFTER_MS = 5_000
 /** Between looks at the swarm while a request waits. */
 export const PATIENCE_POLL_MS = 250
 export const DEFAULT_READY_TIMEOUT_MS = 30_000

@@ -4,11 +4,6 @@ import { type GenerateInit, SwarmClient, type SwarmClientInit } from '../../node
 import { DEMO_CHECKPOINT } from '../demo-bundle.js'
 
 const TOKENS = 64
-/**
- * More than a client's own 5 s: all peers, their proxy and the client share this machine's cores. When something else takes these for 2 s every ping is late and all
- * connections end at once, as no stall of one of twelve machines does, and a dozen handshakes on two busy cores take longer than 5 s.
- */
-const PATIENCE_MS = 30_000
 const OPTIONS: GenerateInit = { maxTokens: TOKENS, stopTokenIds: [], draft: 'none', sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 } }
 
 /** A prompt, and what the model writes after it when nobody else is asked. */
@@ -42,20 +37,18 @@ export async function localStories (model: string, signal?: AbortSignal): Promis
 
 /** Opens a client of the swarm that computes no experts itself; in fp32, so that its texts must be the local ones. */
 export async function openSwarmClient (model: string, bootstrap: string[], init: Pick<SwarmClientInit, 'audit' | 'copyMemory' | 'signal' | 'onEvent'> = {}): Promise<SwarmClient> {
-  return await SwarmClient.open({ model, bootstrap, wire: 'fp32', threads: 1, reusePrefixes: false, draft: 'none', patienceMs: PATIENCE_MS, ...init })
+  return await SwarmClient.open({ model, bootstrap, wire: 'fp32', threads: 1, reusePrefixes: false, draft: 'none', ...init })
 }
 
 /** Generates the stories over and over, and compares each token. */
 export class GeneratingClient {
-  /** When each token came, as times of performance.now(). */
-  readonly tokenMs: number[] = []
-  /** Milliseconds that each took since the one before, or the story's beginning. */
-  readonly gapMs: number[] = []
+  tokens = 0
   differing = 0
   generations = 0
   readonly failures: Failure[] = []
 
-  constructor (private readonly client: SwarmClient, private readonly stories: readonly Story[], private readonly onToken: () => void = () => {}) {}
+  /** `onToken` is told when each token came, as a time of performance.now(), and the milliseconds since the one before, or the story's beginning. */
+  constructor (private readonly client: SwarmClient, private readonly stories: readonly Story[], private readonly onToken: (atMs: number, gapMs: number) => void) {}
 
   /** Returns at the signal; a generation that fails is noted, and the next one begins. `pauseMs` between two tokens. */
   async run (signal: AbortSignal, pauseMs = 0): Promise<void> {
@@ -77,10 +70,9 @@ export class GeneratingClient {
     for await (const event of this.client.generate(prompt, { ...OPTIONS, signal })) {
       if (event.type !== 'token') continue
       const nowMs = performance.now()
-      this.tokenMs.push(nowMs)
-      this.gapMs.push(nowMs - beforeMs)
+      this.tokens++
       if (event.id !== expected[place++]) this.differing++
-      this.onToken()
+      this.onToken(nowMs, nowMs - beforeMs)
       if (pauseMs > 0) await new Promise(resolve => setTimeout(resolve, pauseMs))
       beforeMs = performance.now()
     }

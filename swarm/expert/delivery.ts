@@ -35,6 +35,8 @@ export class Delivery {
   readonly #avoided = new Map<string, Avoided>()
   /** Set when nobody could be asked for the first time, and never moved: a delivery ends. */
   #patienceEndsAt = Infinity
+  /** When a copy on this machine is looked for, set together with that. */
+  #copyAt = Infinity
   #failures = 0
 
   constructor (init: SwarmDispatcherInit, state: DispatchState, traceIds: readonly string[] = [], signal?: AbortSignal) {
@@ -240,7 +242,7 @@ export class Delivery {
     })
   }
 
-  /** Looks for new peers once and waits for them, for peers that come back, and for busy ones; then computes it here, if this machine can. */
+  /** Looks for new peers once and waits for them, for peers that come back, and for busy ones; soon it computes the part here, if this machine can. */
   async #waitForExperts (part: RequestPart): Promise<ServedPart[]> {
     const { directory, sessions, patienceMs, onEvent } = this.#init
     if (this.#state.orphans.has(part.layer)) {
@@ -249,24 +251,29 @@ export class Delivery {
     }
     if (this.#patienceEndsAt === Infinity) {
       this.#patienceEndsAt = performance.now() + patienceMs
+      this.#copyAt = performance.now() + Math.min(patienceMs, limits.COPY_AFTER_MS)
       onEvent({ type: 'experts-waiting', layer: part.layer, experts: expertsOf(part), ...this.#named })
       void directory.refresh(part.layer)
     }
+    let copyAt = this.#copyAt
     for (;;) {
-      const leftMs = this.#patienceEndsAt - performance.now()
-      if (leftMs <= 0) {
-        const experts = expertsOf(part)
+      const now = performance.now()
+      if (now >= copyAt) {
         const sum = await this.#init.localCopy?.(part, this.#signal)
         if (sum != null) {
           this.#state.orphans.add(part.layer)
-          onEvent({ type: 'experts-local', layer: part.layer, experts })
+          onEvent({ type: 'experts-local', layer: part.layer, experts: expertsOf(part) })
           return [{ part, sum }]
         }
+        copyAt = Infinity
+      }
+      if (now >= this.#patienceEndsAt) {
+        const experts = expertsOf(part)
         throw new SwarmError('experts-unavailable',
           `No live peer holds ${nameExperts(experts)} of layer ${part.layer}: start a peer that hosts them, or run the layer locally.`,
           { layer: part.layer, experts })
       }
-      await sessions.changeWithin(Math.min(leftMs, this.#nextRetryMs()), this.#signal)
+      await sessions.changeWithin(Math.min(this.#patienceEndsAt - now, Math.max(0, copyAt - now), this.#nextRetryMs()), this.#signal)
       const placed = this.#place(part)
       if (placed.sent.length > 0) return await this.#collect(placed.sent, placed.unplaced)
     }

@@ -7,6 +7,8 @@ import { reference } from '../fixtures/reference.js'
 import { jsonLines, runCli } from '../fixtures/run-cli.js'
 
 const KILL_AT_TOKEN = 12
+/** As a laptop that is closed. A peer pings every 5 s and ends a connection that is silent for 2 s more. */
+const ASLEEP_MS = 10_000
 
 describe('a swarm of three peer processes', function () {
   this.timeout(120_000)
@@ -68,6 +70,20 @@ describe('a swarm of three peer processes', function () {
     assert.deepEqual(done.promptTokens, ids)
   })
 
+  it('goes on with the same tokens after the client itself was stopped for longer than its peers wait for it', async () => {
+    let tokens = 0
+    const { code, stdout, stderr } = await runCli(['generate', '--model', model, ...bootstrap(), ...generate, '--copy-memory', '0'], {
+      onLine: (line, child) => {
+        if (!line.includes('"event":"token"') || ++tokens !== KILL_AT_TOKEN) return
+        child.kill('SIGSTOP')
+        setTimeout(() => { child.kill('SIGCONT') }, ASLEEP_MS)
+      }
+    })
+    assert.equal(code, 0, stderr)
+    assert.match(stderr, /is gone/, 'its connections were ended meanwhile')
+    assert.deepEqual(jsonLines(stdout).at(-1)!.tokens, expected)
+  })
+
   it('shows the true map of the swarm, and a killed peer\'s loss within two manifest intervals', async () => {
     const map = async (): Promise<string[]> => {
       const { code, stdout, stderr } = await runCli(['dht', 'coverage', '--model', model, '--json', ...bootstrap()])
@@ -90,7 +106,7 @@ describe('a swarm of three peer processes', function () {
   it('names the layer and its experts when the last replica is gone', async () => {
     // The client has the whole bundle, and would compute here what nobody holds.
     let tokens = 0
-    const { code, stdout, stderr } = await runCli(['generate', '--model', model, ...bootstrap(), ...generate, '--copy-memory', '0'], {
+    const { code, stdout, stderr } = await runCli(['generate', '--model', model, ...bootstrap(), ...generate, '--copy-memory', '0', '--patience', '5'], {
       onLine: line => {
         if (!line.includes('"event":"token"') || ++tokens !== KILL_AT_TOKEN) return
         void peers[1].stop('SIGKILL')

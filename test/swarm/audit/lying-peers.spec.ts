@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { LIES, lyingCompute } from '../../../scripts/lying-compute.js'
 import type { Proof } from '../../../swarm/audit/proof.js'
+import { COPY_AFTER_MS } from '../../../swarm/constants.js'
 import type { ConnectSwarmInit, SwarmConnection } from '../../../swarm/client.js'
 import { isSwarmError } from '../../../swarm/errors.js'
 import type { RequestPart } from '../../../swarm/expert/codec.js'
@@ -118,12 +119,14 @@ describe('peers that lie', function () {
     }
   })
 
-  it('leave what nobody holds to the copy on this machine, once patience was in vain', async () => {
+  for (const [patienceMs, after] of [[100, 'once patience was in vain'], [600_000, 'long before patience ends']] as const) it(`leave what nobody holds to the copy on this machine, ${after}`, async () => {
     const peer = await swarm.peer(slice(0, 4), new FakeCompute())
-    const { dispatcher } = await swarm.connect({ ...UNHURRIED, patienceMs: 100, localCopy: async part => copyOf(part) })
+    const { dispatcher } = await swarm.connect({ ...UNHURRIED, patienceMs, localCopy: async part => copyOf(part) })
     await swarm.sessions([peer])
     const batch = batchOf(1, MODEL.hiddenSize, [[0, 7], [], [3, 4, 5]])
+    const startedMs = performance.now()
     for (let round = 0; round < 3; round++) assert.ok(isRight((await dispatcher.dispatch(batch)).sum, batch))
+    assert.ok(performance.now() - startedMs >= Math.min(patienceMs, COPY_AFTER_MS), 'a peer may come back first')
     assert.deepEqual(swarm.events.filter(({ type }) => type === 'experts-waiting' || type === 'experts-local').map(({ type }) => type), ['experts-waiting', 'experts-local'], 'it is waited for once')
   })
 })
