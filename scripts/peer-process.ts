@@ -26,16 +26,18 @@ export interface PeerProcessOptions {
   readyMs?: number
   /** Kills it, ready or not. */
   signal?: AbortSignal
+  /** Of Node, before the script. */
+  nodeArgs?: readonly string[]
 }
 
 /** Starts `moeswarm peer` as a process of its own and waits until it is announced. */
 export async function startPeerProcess (args: string[], options?: PeerProcessOptions): Promise<PeerProcess> {
-  return await ready(spawn(process.execPath, [CLI, 'peer', '--json', ...args], { stdio: ['ignore', 'pipe', 'pipe'] }), options)
+  return await ready(spawn(process.execPath, [...options?.nodeArgs ?? [], CLI, 'peer', '--json', ...args], { stdio: ['ignore', 'pipe', 'pipe'] }), options)
 }
 
 /** Starts a peer that lies, see lying-peer.ts for its arguments and for what a line on its stdin does. */
 export async function startLyingPeerProcess (args: string[], options?: PeerProcessOptions): Promise<PeerProcess> {
-  return await ready(spawn(process.execPath, [join(ROOT, 'dist', 'scripts', 'lying-peer.js'), ...args], { stdio: ['pipe', 'pipe', 'pipe'] }), options)
+  return await ready(spawn(process.execPath, [...options?.nodeArgs ?? [], join(ROOT, 'dist', 'scripts', 'lying-peer.js'), ...args], { stdio: ['pipe', 'pipe', 'pipe'] }), options)
 }
 
 async function ready (child: ChildProcess & { stdout: Readable, stderr: Readable }, { readyMs = READY_TIMEOUT_MS, signal }: PeerProcessOptions = {}): Promise<PeerProcess> {

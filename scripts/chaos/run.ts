@@ -54,14 +54,19 @@ export async function runChaos ({ seed, minutes, audit = AUDIT_SHARE, lies = fal
       }
     })
     try {
-      const generating = new GeneratingClient(client, stories)
+      const tokenMs: number[] = []
+      const gapMs: number[] = []
+      const generating = new GeneratingClient(client, stories, (at, gap) => {
+        tokenMs.push(at)
+        gapMs.push(gap)
+      })
       const faults = new FaultInjector(swarm, fault => onFault?.(fault))
       onStep?.(`Generating for ${minutes} min ...`)
       const seconds = await generateUnderFaults(generating, faults, schedule, { durationMs, onTick, signal })
-      const { usualMs, added } = addedTimes(faults.injected, generating.tokenMs, generating.gapMs)
+      const { usualMs, added } = addedTimes(faults.injected, tokenMs, gapMs)
       const counted = Object.fromEntries(FAULT_KINDS.map(kind => [kind, faults.injected.filter(fault => fault.kind === kind).length])) as ChaosReport['faults']
       return {
-        seed, seconds, tokens: generating.tokenMs.length, generations: generating.generations, usualMs, faults: counted, skipped: faults.skipped, differing: generating.differing,
+        seed, seconds, tokens: generating.tokens, generations: generating.generations, usualMs, faults: counted, skipped: faults.skipped, differing: generating.differing,
         failures: generating.failures, added, memory: memory.growth(), failedRequests, hedged, audit, liars: faults.liars.length, caughtAfter
       }
     } finally {
@@ -85,7 +90,7 @@ async function generateUnderFaults (generating: GeneratingClient, faults: FaultI
   const stop = (): void => { end.abort(signal?.reason) }
   signal?.addEventListener('abort', stop)
   if (signal?.aborted === true) stop()
-  const ticking = setInterval(() => onTick?.(seconds(), durationMs / 1_000, generating.tokenMs.length), 1_000)
+  const ticking = setInterval(() => onTick?.(seconds(), durationMs / 1_000, generating.tokens), 1_000)
   try {
     // Faults end with the generation, so that nothing is done to a swarm that is being ended.
     await Promise.all([generating.run(end.signal), faults.follow(schedule, end.signal).catch((error: unknown) => {

@@ -22,17 +22,17 @@ export class PeerSwarm {
   readonly steadySince: number[]
   readonly #ended = new AbortController()
 
-  private constructor (readonly model: string, readonly layout: readonly Holding[], readonly proxy: ProxyProcess, private readonly keys: string) {
+  private constructor (readonly model: string, readonly layout: readonly Holding[], readonly proxy: ProxyProcess, private readonly keys: string, private readonly nodeArgs: readonly string[]) {
     // One of each peer that is ever started.
     setMaxListeners(0, this.#ended.signal)
     this.peers = layout.map(() => undefined)
     this.steadySince = layout.map(() => Infinity)
   }
 
-  /** Rejects with the signal's reason, and with what a peer failed with; nothing is left then. */
-  static async start (model: string, layout: readonly Holding[], { signal, onProgress }: { signal?: AbortSignal, onProgress?: (done: number, total: number) => void } = {}): Promise<PeerSwarm> {
+  /** Rejects with the signal's reason, and with what a peer failed with; nothing is left then. `nodeArgs`: of the peers' processes. */
+  static async start (model: string, layout: readonly Holding[], { signal, nodeArgs = [], onProgress }: { signal?: AbortSignal, nodeArgs?: readonly string[], onProgress?: (done: number, total: number) => void } = {}): Promise<PeerSwarm> {
     const keys = await mkdtemp(join(tmpdir(), 'moeswarm-chaos-'))
-    const swarm = new PeerSwarm(model, layout, await startProxyProcess(layout.map((_, at) => ({ seed: at + 1 }))), keys)
+    const swarm = new PeerSwarm(model, layout, await startProxyProcess(layout.map((_, at) => ({ seed: at + 1 }))), keys, nodeArgs)
     try {
       await swarm.startPeer(0)
       onProgress?.(1, layout.length)
@@ -79,7 +79,7 @@ export class PeerSwarm {
   /** As a service manager does: one that finds nobody in time, on a machine that is too busy, is started again. */
   async #started (args: string[], peer: number, start: typeof startPeerProcess, tries = START_TRIES): Promise<PeerProcess> {
     try {
-      return await startPeerBehindLink(args, this.proxy, peer, { readyMs: READY_MS, signal: this.#ended.signal }, start)
+      return await startPeerBehindLink(args, this.proxy, peer, { readyMs: READY_MS, signal: this.#ended.signal, nodeArgs: this.nodeArgs }, start)
     } catch (error) {
       if (tries <= 1 || this.#ended.signal.aborted) throw error
       return await this.#started(args, peer, start, tries - 1)

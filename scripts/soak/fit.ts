@@ -37,12 +37,17 @@ export function windows (points: readonly Point[], minutes: number): Point[] {
   return [...byWindow].map(([window, values]) => ({ minutes: (window + 0.5) * minutes, value: quantile(values, 0.5) }))
 }
 
-/** What a figure may gain over a run: this share of what it was, or this much. Growth that is within two standard errors of none is not told from none. */
+/** What a figure may gain over a run: this share of what it was, or this much. */
 export interface Allowed {
   share: number
   amount: number
 }
 
-export function isFlat ({ first, gained, error }: Fit, { share, amount }: Allowed): boolean {
-  return gained <= Math.max(share * first, amount) || gained <= 2 * error
+/** With two standard errors: growth beyond what is allowed is ruled out, or there is some, or the figures are too restless to tell. */
+export type Verdict = 'flat' | 'grows' | 'unclear'
+
+export function verdict ({ first, gained, error }: Fit, { share, amount }: Allowed): Verdict {
+  const allowed = Math.max(share * first, amount)
+  if (gained + 2 * error <= allowed) return 'flat'
+  return gained > Math.max(allowed, 2 * error) ? 'grows' : 'unclear'
 }
