@@ -1,6 +1,7 @@
 import { KEEP_ALIVE, type Libp2p, type PeerId } from '@libp2p/interface'
 import { multiaddr, type Multiaddr } from '@multiformats/multiaddr'
 import { DIAL_TIMEOUT_MS, ROUTING_TABLE_TIMEOUT_MS } from './constants.js'
+import { within } from './deadline.js'
 import { onRoutingTableGrowth, routingTableSize } from './dht/routing-table.js'
 import { SwarmError } from './errors.js'
 import type { OnSwarmEvent } from './events.js'
@@ -31,8 +32,8 @@ export async function joinSwarm (libp2p: Libp2p<SwarmServices>, addresses: Multi
   if (others.length === 0) return
   const names = others.map(String)
   const results = await Promise.allSettled(others.map(async address => {
-    const limit = AbortSignal.timeout(DIAL_TIMEOUT_MS)
-    const connection = await libp2p.dial(address, { signal: signal == null ? limit : AbortSignal.any([signal, limit]) })
+    using limit = within(DIAL_TIMEOUT_MS, signal)
+    const connection = await libp2p.dial(address, { signal: limit.signal })
     await libp2p.peerStore.merge(connection.remotePeer, { tags: { [`${KEEP_ALIVE}-bootstrap`]: { value: 1 } } })
   }))
   if (signal?.aborted === true) throw new SwarmError('aborted', 'Joining the swarm was cancelled.', {})

@@ -4,12 +4,12 @@ import type { QueryEvent } from '@libp2p/kad-dht'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { CID } from 'multiformats/cid'
 import * as limits from './constants.js'
+import { within } from './deadline.js'
 import { coverageMap, type CoverageCell } from './directory/coverage.js'
 import { fetchManifest } from './directory/manifest-protocol.js'
 import { layerKey, modelKey } from './dht/keys.js'
 import { rememberAddresses } from './dht/addresses.js'
 import { findProviders } from './dht/providers.js'
-import { querySignal } from './dht/query-signal.js'
 import { routingBuckets, type RoutingBucket } from './dht/routing-table.js'
 import { asSwarmError, SwarmError, type SwarmErrorCode } from './errors.js'
 import { HostedExperts } from './expert/hosted.js'
@@ -83,8 +83,8 @@ export class SwarmInspector {
   /** Ids of the models that the hosts serve which this one is connected to; a bootstrap host is one of them. */
   async models ({ signal }: InspectOptions = {}): Promise<string[]> {
     const { libp2p } = this.#host
-    const limit = withTimeout(signal, limits.MANIFEST_FETCH_TIMEOUT_MS)
-    const served = await Promise.all(libp2p.getPeers().map(async peer => await fetchManifest(libp2p, peer, 0, limit).then(({ modelId }) => modelId, () => undefined)))
+    using limit = within(limits.MANIFEST_FETCH_TIMEOUT_MS, signal)
+    const served = await Promise.all(libp2p.getPeers().map(async peer => await fetchManifest(libp2p, peer, 0, limit.signal).then(({ modelId }) => modelId, () => undefined)))
     signal?.throwIfAborted()
     return [...new Set(served)].filter(modelId => modelId != null).sort()
   }
@@ -111,9 +111,9 @@ export class SwarmInspector {
    */
   async * lookup (target: string | { modelId: string, layer: number }, { signal }: InspectOptions = {}): AsyncGenerator<LookupHop> {
     const { dht } = this.#host.libp2p.services
-    const limit = querySignal(signal == null ? [] : [signal], limits.DHT_QUERY_TIMEOUT_MS)
+    using limit = within(limits.DHT_QUERY_TIMEOUT_MS, signal)
     const key = typeof target === 'string' ? parseTarget(target) : layerKey(target.modelId, target.layer)
-    const query = key instanceof CID ? dht.findProviders(key, { signal: limit }) : dht.findPeer(key, { signal: limit })
+    const query = key instanceof CID ? dht.findProviders(key, { signal: limit.signal }) : dht.findPeer(key, { signal: limit.signal })
     const place = placeOf(key instanceof CID ? key.multihash.bytes : key.toMultihash().bytes)
     const startedAt = performance.now()
     try {
@@ -129,8 +129,8 @@ export class SwarmInspector {
 
   async #inspect (key: CID, modelId: string, { signal }: InspectOptions): Promise<InspectedPeer[]> {
     const asked: Array<Promise<InspectedPeer>> = []
-    const limit = querySignal(signal == null ? [] : [signal], limits.DHT_QUERY_TIMEOUT_MS)
-    for await (const provider of findProviders(this.#host.libp2p.services.dht, key, limit)) {
+    using limit = within(limits.DHT_QUERY_TIMEOUT_MS, signal)
+    for await (const provider of findProviders(this.#host.libp2p.services.dht, key, limit.signal)) {
       if (!provider.id.equals(this.#host.libp2p.peerId)) asked.push(this.#askTwice(provider, modelId, signal))
     }
     return (await Promise.all(asked)).sort((a, b) => a.peerId < b.peerId ? -1 : 1)
@@ -147,13 +147,13 @@ export class SwarmInspector {
     const peer: InspectedPeer = { peerId: id.toString(), addresses: [...new Set(multiaddrs.map(String))] }
     try {
       await rememberAddresses(libp2p.peerStore, id, multiaddrs)
-      const limit = withTimeout(signal, limits.MANIFEST_FETCH_TIMEOUT_MS)
-      const { blocks, version, capacity, load, issuedAtMs, ...manifest } = await fetchManifest(libp2p, id, 0, limit)
+      using limit = within(limits.MANIFEST_FETCH_TIMEOUT_MS, signal)
+      const { blocks, version, capacity, load, issuedAtMs, ...manifest } = await fetchManifest(libp2p, id, 0, limit.signal)
       const clockDifferenceMs = Date.now() - issuedAtMs
       if (manifest.modelId !== modelId) return { ...peer, failure: 'wrong-model' }
       const latency = new LatencyEstimate(() => performance.now())
-      await libp2p.services.ping.ping(id, { signal: limit }) // also pays for the path on both machines
-      for (let i = 0; i < limits.INSPECT_PINGS; i++) latency.addRoundTrip(await libp2p.services.ping.ping(id, { signal: limit }))
+      await libp2p.services.ping.ping(id, { signal: limit.signal }) // also pays for the path on both machines
+      for (let i = 0; i < limits.INSPECT_PINGS; i++) latency.addRoundTrip(await libp2p.services.ping.ping(id, { signal: limit.signal }))
       const { roundTripMs: latencyMs, deviationMs } = latency
       return { ...peer, clockDifferenceMs, latencyMs, deviationMs, expectedMs: latency.expectedMs({ assignments: 1 }), manifest: { modelId, blocks, version, capacity, load, ageMs: Math.max(0, Date.now() - issuedAtMs) } }
     } catch (error) {
@@ -178,11 +178,6 @@ function withPlan (peers: InspectedPeer[]): InspectedPeer[] {
     }
   }
   return peers
-}
-
-function withTimeout (signal: AbortSignal | undefined, timeoutMs: number): AbortSignal {
-  const limit = AbortSignal.timeout(timeoutMs)
-  return signal == null ? limit : AbortSignal.any([signal, limit])
 }
 
 function parseTarget (target: string): CID | PeerId {

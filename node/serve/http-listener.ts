@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { anySignal } from 'any-signal'
 import { newTraceId, parseTraceId } from '../../swarm/index.js'
 import { ApiError, toApiError } from './api-error.js'
 
@@ -97,12 +98,15 @@ export class HttpListener {
     const traceId = parseTraceId(typeof traceparent === 'string' ? traceparent : '') ?? newTraceId()
     response.setHeader('x-request-id', traceId)
     let failure: unknown
+    const either = anySignal([left.signal, this.stopping.signal])
     try {
-      await this.init.answer({ request, response, traceId, signal: AbortSignal.any([left.signal, this.stopping.signal]), ending: this.ending.signal })
+      await this.init.answer({ request, response, traceId, signal: either, ending: this.ending.signal })
     } catch (error) {
       const known = toApiError(this.stopping.signal.aborted && !left.signal.aborted ? this.stopping.signal.reason : error)
       if (known.status >= 500 && known.cause !== undefined && !left.signal.aborted) failure = known.cause
       if (!response.destroyed) answerError(response, known)
+    } finally {
+      either.clear()
     }
     this.init.onRequest?.({
       method: request.method ?? '', path: (request.url ?? '').replace(/\?.*/, ''), status: response.statusCode, ms: performance.now() - start, error: failure, aborted: left.signal.aborted, traceId

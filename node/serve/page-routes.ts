@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { anySignal } from 'any-signal'
 import { EventStream } from './event-stream.js'
 import type { Route, RouteCall } from './routes.js'
 import type { ViewSource } from './swarm-view.js'
@@ -37,7 +38,7 @@ export function pageRoutes (source: ViewSource): Route[] {
 /** Sends the view every VIEW_MS, and between what the traffic changed. Ends with the reader or the server. */
 async function feed ({ response, signal, ending }: RouteCall, { view, traffic }: ViewSource): Promise<void> {
   const events = new EventStream(response)
-  const end = AbortSignal.any([signal, ending])
+  const end = anySignal([signal, ending])
   let viewAt = -Infinity
   let before = ''
   while (!end.aborted) {
@@ -52,5 +53,6 @@ async function feed ({ response, signal, ending }: RouteCall, { view, traffic }:
     before = changes
     await sleep(TRAFFIC_MS, undefined, { signal: end }).catch(() => {})
   }
+  end.clear()
   events.end()
 }

@@ -1,10 +1,10 @@
 import type { Libp2p, PeerId, PeerInfo } from '@libp2p/interface'
 import * as limits from '../constants.js'
+import { within } from '../deadline.js'
 import { watchNeighbours } from '../directory/neighbours.js'
 import { blocksKey } from '../dht/keys.js'
 import { rememberAddresses } from '../dht/addresses.js'
 import { findProviders } from '../dht/providers.js'
-import { querySignal } from '../dht/query-signal.js'
 import { asSwarmError, isSwarmError, SwarmError } from '../errors.js'
 import type { OnSwarmEvent } from '../events.js'
 import type { SwarmServices } from '../host.js'
@@ -91,8 +91,8 @@ export class BlockPeers {
     const { libp2p, modelId } = this.#init
     const before = this.#candidates.size
     try {
-      const signal = querySignal([this.#stopped.signal], limits.DHT_QUERY_TIMEOUT_MS)
-      for await (const provider of findProviders(libp2p.services.dht, blocksKey(modelId), signal)) await this.#found(provider)
+      using limit = within(limits.DHT_QUERY_TIMEOUT_MS, this.#stopped.signal)
+      for await (const provider of findProviders(libp2p.services.dht, blocksKey(modelId), limit.signal)) await this.#found(provider)
     } catch {
       // A query that fails found what it found; the next one is due anyway.
     }
@@ -133,10 +133,11 @@ export class BlockPeers {
     const peerId = candidate.id.toString()
     let client: BlockClient | undefined
     try {
+      using limit = within(limits.DIAL_TIMEOUT_MS, this.#stopped.signal)
       client = await BlockClient.open({
         libp2p,
         peerId: candidate.id,
-        signal: AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(limits.DIAL_TIMEOUT_MS)]),
+        signal: limit.signal,
         onClose: error => {
           if (client != null) this.#clients.delete(client)
           this.#closed(candidate, error)

@@ -1,7 +1,7 @@
 import type { CID } from 'multiformats/cid'
 import type { KadDHT } from '@libp2p/kad-dht'
 import * as limits from '../constants.js'
-import { querySignal } from '../dht/query-signal.js'
+import { within } from '../deadline.js'
 import { onRoutingTableGrowth, routingTableSize } from '../dht/routing-table.js'
 import type { OnSwarmEvent } from '../events.js'
 
@@ -66,13 +66,13 @@ export class Announcer {
   async #announce (keys: readonly CID[]): Promise<void> {
     if (this.#stopped.signal.aborted || keys.length === 0) return
     const startedAt = performance.now()
-    const signal = querySignal([this.#stopped.signal], limits.ANNOUNCE_TIMEOUT_MS)
+    using limit = within(limits.ANNOUNCE_TIMEOUT_MS, this.#stopped.signal)
     const open = [...keys]
     const failures: unknown[] = []
     await Promise.all(Array.from({ length: limits.ANNOUNCE_PARALLEL }, async () => {
       for (let key = open.shift(); key != null; key = open.shift()) {
         try {
-          for await (const event of this.#init.dht.provide(key, { signal })) void event
+          for await (const event of this.#init.dht.provide(key, { signal: limit.signal })) void event
         } catch (error) {
           failures.push(error)
         }

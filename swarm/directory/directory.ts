@@ -1,10 +1,10 @@
 import { EventEmitter } from 'node:events'
 import type { Libp2p, PeerId, PeerInfo } from '@libp2p/interface'
 import * as limits from '../constants.js'
+import { within } from '../deadline.js'
 import { layerKey, modelKey } from '../dht/keys.js'
 import { rememberAddresses } from '../dht/addresses.js'
 import { findProviders } from '../dht/providers.js'
-import { querySignal } from '../dht/query-signal.js'
 import { asSwarmError, isSwarmError, type SwarmError } from '../errors.js'
 import type { OnSwarmEvent, PeerLossReason } from '../events.js'
 import { HostedExperts } from '../expert/hosted.js'
@@ -157,9 +157,9 @@ export class PeerDirectory extends EventEmitter<{ change: [] }> {
   }
 
   async #searchKey (key: ReturnType<typeof modelKey>): Promise<void> {
-    const signal = querySignal([this.#stopped.signal], limits.DHT_QUERY_TIMEOUT_MS)
+    using limit = within(limits.DHT_QUERY_TIMEOUT_MS, this.#stopped.signal)
     try {
-      for await (const provider of findProviders(this.#init.libp2p.services.dht, key, signal)) await this.#found(provider)
+      for await (const provider of findProviders(this.#init.libp2p.services.dht, key, limit.signal)) await this.#found(provider)
     } catch {
       // A query that fails found what it found; the next one is due anyway.
     }

@@ -1,5 +1,6 @@
 import type { Libp2p, PeerId } from '@libp2p/interface'
 import * as limits from '../constants.js'
+import { within } from '../deadline.js'
 import { SwarmError } from '../errors.js'
 import { checkBlocks } from '../expert/hosted.js'
 import type { SwarmServices } from '../host.js'
@@ -30,14 +31,18 @@ export interface ProbedPeer {
  */
 export async function probe ({ libp2p, modelId, experts, wire }: ProbeInit, { id, latency, sequence }: ProbedPeer, signal: AbortSignal): Promise<PeerManifest> {
   // Each step has its own time: dialling, fetching and two pings are a dozen round trips, and 250 ms of those would be too late in one.
-  const within = (ms: number): AbortSignal => AbortSignal.any([signal, AbortSignal.timeout(ms)])
-  const ping = async (): Promise<number> => await libp2p.services.ping.ping(id, { signal: within(limits.MANIFEST_FETCH_TIMEOUT_MS) })
+  const ping = async (): Promise<number> => {
+    using limit = within(limits.MANIFEST_FETCH_TIMEOUT_MS, signal)
+    return await libp2p.services.ping.ping(id, { signal: limit.signal })
+  }
   if (libp2p.getConnections(id).length === 0) {
-    await libp2p.dial(id, { signal: within(limits.DIAL_TIMEOUT_MS) }).catch((error: unknown) => {
+    using limit = within(limits.DIAL_TIMEOUT_MS, signal)
+    await libp2p.dial(id, { signal: limit.signal }).catch((error: unknown) => {
       throw new SwarmError('unreachable', `Peer ${id.toString()} does not answer.`, { addresses: [id.toString()] }, { cause: error })
     })
   }
-  const manifest = await fetchManifest(libp2p, id, sequence, within(limits.MANIFEST_FETCH_TIMEOUT_MS))
+  using limit = within(limits.MANIFEST_FETCH_TIMEOUT_MS, signal)
+  const manifest = await fetchManifest(libp2p, id, sequence, limit.signal)
   if (manifest.modelId !== modelId) throw new SwarmError('wrong-model', 'The peer serves another model.', { modelId: manifest.modelId })
   if (!manifest.wires.includes(wire)) throw new SwarmError('wrong-wire', `The peer does not take ${wire} on the wire.`, { wire })
   checkBlocks(manifest.blocks, experts, limits.MAX_LAYERS)

@@ -1,9 +1,9 @@
 import type { PeerInfo } from '@libp2p/interface'
 import type { CID } from 'multiformats/cid'
 import * as limits from '../constants.js'
+import { within } from '../deadline.js'
 import { rememberAddresses } from '../dht/addresses.js'
 import { findProviders } from '../dht/providers.js'
-import { querySignal } from '../dht/query-signal.js'
 import { isSwarmError } from '../errors.js'
 import type { SwarmHost } from '../host.js'
 import { placeOf } from '../selection/order.js'
@@ -24,8 +24,8 @@ export interface PeerSample {
  */
 export async function samplePeers (host: SwarmHost, key: CID, modelId: string, { most, signal }: { most: number, signal?: AbortSignal }): Promise<PeerSample> {
   const named: PeerInfo[] = []
-  const asking = signal == null ? [] : [signal]
-  for await (const provider of findProviders(host.libp2p.services.dht, key, querySignal(asking, limits.DHT_QUERY_TIMEOUT_MS))) {
+  using limit = within(limits.DHT_QUERY_TIMEOUT_MS, signal)
+  for await (const provider of findProviders(host.libp2p.services.dht, key, limit.signal)) {
     if (!provider.id.equals(host.libp2p.peerId)) named.push(provider)
   }
   signal?.throwIfAborted()
@@ -45,9 +45,9 @@ async function ask ({ libp2p }: SwarmHost, { id, multiaddrs }: PeerInfo, signal:
   await rememberAddresses(libp2p.peerStore, id, multiaddrs)
   // Two hosts that dial each other at once may close one of the connections under a stream: once more.
   for (let attempt = 0; attempt < 2; attempt++) {
-    const limit = AbortSignal.timeout(limits.MANIFEST_FETCH_TIMEOUT_MS)
+    using limit = within(limits.MANIFEST_FETCH_TIMEOUT_MS, signal)
     try {
-      return await fetchManifest(libp2p, id, 0, signal == null ? limit : AbortSignal.any([signal, limit]))
+      return await fetchManifest(libp2p, id, 0, limit.signal)
     } catch (error) {
       if (!isSwarmError(error, 'unreachable')) return undefined
     }

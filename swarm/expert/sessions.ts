@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { Libp2p } from '@libp2p/interface'
 import * as limits from '../constants.js'
+import { within } from '../deadline.js'
 import type { LivePeer, PeerDirectory } from '../directory/directory.js'
 import { asSwarmError, SwarmError } from '../errors.js'
 import type { OnSwarmEvent } from '../events.js'
@@ -114,6 +115,7 @@ export class ExpertSessions extends EventEmitter<{ change: [] }> {
     slot.opening = true
     const { libp2p, modelId, hiddenSize, experts, wire, onEvent } = this.#init
     try {
+      using limit = within(limits.HANDSHAKE_TIMEOUT_MS, this.#stopped.signal)
       const client = await ExpertClient.open({
         libp2p,
         peerId: peer.id,
@@ -122,7 +124,7 @@ export class ExpertSessions extends EventEmitter<{ change: [] }> {
         experts,
         wire,
         onTraced: answer => { onEvent({ type: 'request-answered', peerId: peer.peerId, ...answer }) },
-        signal: AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(limits.HANDSHAKE_TIMEOUT_MS)]),
+        signal: limit.signal,
         onClose: (_client, error) => { this.#closed(peer, slot, error) }
       })
       if (this.#slots.get(peer.peerId) !== slot) {
