@@ -2,6 +2,9 @@ import type { AttentionConfig } from '../bundle/manifest.js'
 import type { GraphBuilder, Value } from './builder.js'
 import type { LayerWeights } from './weights.js'
 
+/** Query heads that read a kv head each for itself: a head of 1024 positions stays in a core's cache for so many, and no longer. */
+const MAX_READERS = 2
+
 /**
  * Attention of some tokens over a cache and themselves: `a` [tokens, H], normed -> [tokens, H]. Adds the inputs `cos`, `sin`, `cache_k`,
  * `cache_v`, `cache_mask`, `new_mask`, `key_split` and the outputs `new_k`, `new_v`, which attentionGraph describes.
@@ -30,9 +33,11 @@ export function attention (g: GraphBuilder, { heads, kvHeads, headDim, valueFrom
   const values = perHead(v, kvHeads)
   const vn = normsValues ? g.rmsNorm(values, g.floats(new Array<number>(headDim).fill(1))) : values
 
-  // Query head i reads kv head i / group: products are of one matrix a kv head, [kvHeads, 1, group * tokens, headDim].
-  const inMatrices = (x: Value): Value => g.reshape(x, kvHeads, 1, -1, 0)
-  const inHeads = (x: Value): Value => g.reshape(x, kvHeads, group, -1, 0)
+  // Query head i reads kv head i / group. Products of one row read keys and values where they lie, of more rows only after a copy, which pays where many heads read the same:
+  // then products are of one matrix a kv head, [kvHeads, 1, group * tokens, headDim], else of one a head.
+  const stacked = group > MAX_READERS
+  const inMatrices = (x: Value): Value => stacked ? g.reshape(x, kvHeads, 1, -1, 0) : x
+  const inHeads = (x: Value): Value => stacked ? g.reshape(x, kvHeads, group, -1, 0) : x
   const queries = inMatrices(g.op('Transpose', [g.reshape(qr, -1, kvHeads, group, headDim)], { perm: [1, 2, 0, 3] }))
   const newK = g.op('Transpose', [perHead(kr, kvHeads)], { perm: [1, 0, 2] })
   const newV = g.op('Transpose', [vn], { perm: [1, 0, 2] })
@@ -45,7 +50,7 @@ export function attention (g: GraphBuilder, { heads, kvHeads, headDim, valueFrom
   const joined = g.op('Concat', [scores(cacheK, cacheMask), scores(alone(newK), newMask)], { axis: -1 })
   const [ofCache, ofNew] = g.ops('Split', [g.op('Softmax', [joined], { axis: -1 }), keySplit], 2, { axis: -1 })
   const read = (p: Value, values: Value): Value => g.op('MatMul', [inMatrices(p), values])
-  const out = g.op('Add', [read(ofCache, cacheV), read(ofNew, alone(newV))])
-  const perToken = g.op('Transpose', [inHeads(out)], { perm: [2, 0, 1, 3] })
+  const out = inHeads(g.op('Add', [read(ofCache, cacheV), read(ofNew, alone(newV))]))
+  const perToken = g.op('Transpose', [out], { perm: [2, 0, 1, 3] })
   return g.linear(g.reshape(perToken, -1, heads * headDim), w.name('o'), w.entry('o'))
 }

@@ -37,8 +37,6 @@ export type ComputeMessage = { id: number, request: ComputeRequest } | { stop: t
 
 /** What a request came to. */
 export interface Performed {
-  /** [tokens, H], of a 'compute' if this thread computed the last expert of the job; else empty */
-  sum: Float32Array
   /** Of a 'verify' or 'pack': the block's packed form. */
   packed?: PackedBlock
   /** Why a 'pack' or a 'load' could not map weights, which costs memory and nothing else. */

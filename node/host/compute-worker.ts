@@ -29,7 +29,7 @@ port.on('message', (message: ComputeMessage) => {
     try {
       const performed = await experts.perform(request)
       const result: ComputeResult = { ...performed, serviceMicros: Math.round((performance.now() - start) * 1000) }
-      port.postMessage({ id, result } satisfies ComputeReply, performed.sum.length > 0 ? [performed.sum.buffer as ArrayBuffer] : [])
+      port.postMessage({ id, result } satisfies ComputeReply)
     } catch (error) {
       port.postMessage({ id, error: failure(error) } satisfies ComputeReply)
     }

@@ -111,8 +111,9 @@ export class ExpertHost implements ExpertCompute {
       onFailure: error => { onFailure?.(error) }
     }))
     // The last one: the workers have their parts before this thread begins with its own.
-    this.threads = inOwnThread ? [...workers, new OwnThread(bundle)] : workers
-    const jobs = new Jobs(this.threads, (layer, expert) => this.#mapped.has(nameOf({ layer, expert })) ? this.#holders(expert) : this.#holders(expert).slice(0, 1))
+    const own = inOwnThread ? new OwnThread(bundle) : undefined
+    this.threads = own === undefined ? workers : [...workers, own]
+    const jobs = new Jobs(this.threads, (layer, expert) => this.#mapped.has(nameOf({ layer, expert })) ? this.#holders(expert) : this.#holders(expert).slice(0, 1), own)
     this.#queue = new BatchQueue(async batch => await jobs.run(batch))
   }
 

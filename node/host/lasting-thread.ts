@@ -50,7 +50,7 @@ export class LastingThread {
       const thread = this.#thread
       return await thread.request(request).catch((error: unknown) => {
         if (thread.failure === undefined) throw error
-        return { sum: new Float32Array(0), serviceMicros: 0 } // a dead worker holds nothing
+        return { serviceMicros: 0 } // a dead worker holds nothing
       })
     }
     if (this.#down) throw restarting()

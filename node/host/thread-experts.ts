@@ -1,11 +1,9 @@
 import type { BlockEntry, Bundle } from '../../model-tools/index.js'
-import { f32Tensor, type Session } from '../onnx-session.js'
+import { f32Tensor, type Session, type Tensor } from '../onnx-session.js'
 import type { ComputeRequest, LoadRequest, Performed } from './compute-messages.js'
 import { ExpertSessions } from './expert-session.js'
 import { findPacked, makePacked, openMapped, type PackedBlock } from './packed-blocks.js'
 import { type ComputeJob, SharedJob } from './shared-job.js'
-
-const NOTHING = new Float32Array(0)
 
 interface Held {
   session: Session
@@ -25,15 +23,17 @@ export class ThreadExperts {
 
   async perform (request: ComputeRequest): Promise<Performed> {
     switch (request.kind) {
-      case 'compute': return { sum: await this.#compute(request) }
-      case 'verify': return { sum: NOTHING, packed: await this.#verify(request.block, request.map) }
-      case 'pack': return { sum: NOTHING, ...await this.#pack(request.block) }
-      case 'load': return { sum: NOTHING, ...await this.#load(request) }
+      case 'compute':
+        await this.#compute(request)
+        return {}
+      case 'verify': return { packed: await this.#verify(request.block, request.map) }
+      case 'pack': return await this.#pack(request.block)
+      case 'load': return await this.#load(request)
       case 'unload': {
         const held = this.#sessions.get(request.layer)?.get(request.expert)
         this.#sessions.get(request.layer)?.delete(request.expert)
         await held?.session.release()
-        return { sum: NOTHING }
+        return {}
       }
       default: return request satisfies never
     }
@@ -53,7 +53,7 @@ export class ThreadExperts {
     return packed
   }
 
-  async #pack (block: BlockEntry): Promise<Partial<Performed>> {
+  async #pack (block: BlockEntry): Promise<Performed> {
     try {
       return { packed: await makePacked(this.bundle, block) }
     } catch (error) { // a full disk, a directory that cannot be written, another processor
@@ -61,7 +61,7 @@ export class ThreadExperts {
     }
   }
 
-  async #load ({ expert, threads, packed, common }: LoadRequest): Promise<Partial<Performed>> {
+  async #load ({ expert, threads, packed, common }: LoadRequest): Promise<Performed> {
     let mapped: Session | undefined
     let notMapped: string | undefined
     try {
@@ -76,22 +76,21 @@ export class ThreadExperts {
     return { notMapped }
   }
 
-  /** Its own experts first, then those that it holds in common and that nobody has begun. The sum is empty unless the last expert was one of them. */
-  async #compute (job: ComputeJob): Promise<Float32Array> {
+  /** Its own experts first, then those that it holds in common and that nobody has begun. */
+  async #compute (job: ComputeJob): Promise<void> {
     const shared = new SharedJob(job)
     const ofLayer = this.#sessions.get(job.layer)!
-    const H = job.hiddenSize
-    let sum: Float32Array = NOTHING
+    const { tokens, hiddenSize: H } = job
+    const gathered = (rows: Uint16Array): Tensor => f32Tensor(gather(shared.hidden, rows, H), [rows.length, H])
+    const only = tokens === 1 ? gathered(Uint16Array.of(0)) : undefined
     for (const common of [false, true]) {
       for (let i = 0, first = 0; i < job.experts; first += shared.counts[i++]) {
         const held = ofLayer.get(shared.experts[i])
         if (held?.common !== common || !shared.claim(i)) continue
-        const rows = shared.rows.subarray(first, first + shared.counts[i])
-        const { output } = await held.session.run({ hidden: f32Tensor(gather(shared.hidden, rows, H), [rows.length, H]) })
-        if (shared.keep(i, first, output.data as Float32Array)) sum = shared.sum()
+        const { output } = await held.session.run({ hidden: only ?? gathered(shared.rows.subarray(first, first + shared.counts[i])) })
+        shared.keep(first, output.data as Float32Array)
       }
     }
-    return sum
   }
 }
 

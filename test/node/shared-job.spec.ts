@@ -40,32 +40,50 @@ describe('a job that threads share', function () {
     return thread
   }
 
-  function jobOf (batch: ExpertBatch): ReturnType<typeof SharedJob.of>['job'] {
-    return SharedJob.of(batch, bytes => new SharedArrayBuffer(bytes)).job
+  function jobOf (batch: ExpertBatch): SharedJob {
+    return SharedJob.of(batch, bytes => new SharedArrayBuffer(bytes))
+  }
+
+  async function sumOf (job: SharedJob, ...by: ThreadExperts[]): Promise<Float32Array> {
+    await Promise.all(by.map(async thread => { await thread.perform(job.job) }))
+    assert.ok(job.done())
+    return job.sum()
   }
 
   it('has the same bits whoever computes which expert', async () => {
     const batch = batchOf(bundle)
     const [even, odd, all] = threads
-    const { sum: expected } = await all.perform(jobOf(batch))
+    const expected = await sumOf(jobOf(batch), all)
     assert.ok(expected.some(value => value !== 0))
     // Alone, with everybody else's; and together, each beginning with its own.
-    assert.deepEqual((await even.perform(jobOf(batch))).sum, expected)
-    const shared = jobOf(batch)
-    const sums = (await Promise.all([even.perform(shared), odd.perform(shared)])).map(({ sum }) => sum).filter(sum => sum.length > 0)
-    assert.deepEqual(sums, [expected])
+    assert.deepEqual(await sumOf(jobOf(batch), even), expected)
+    assert.deepEqual(await sumOf(jobOf(batch), even, odd), expected)
   })
 
-  it('gives each expert to one thread, and the sum to whoever is last', () => {
-    const shared = new SharedJob(jobOf(batchOf(bundle)))
+  it('gives each expert to one thread, and is done with the last', () => {
+    const shared = jobOf(batchOf(bundle))
     assert.deepEqual([...shared.experts], EXPERTS)
     assert.deepEqual(EXPERTS.map((_, i) => [shared.claim(i), shared.claim(i)]), EXPERTS.map(() => [true, false]))
     const H = bundle.config.hiddenSize
-    const last = EXPERTS.map((_, i) => shared.keep(i, 2 * i, new Float32Array(2 * H).fill(i + 1)))
-    assert.deepEqual(last, [false, false, false, true])
+    const done = EXPERTS.map((_, i) => {
+      shared.keep(2 * i, new Float32Array(2 * H).fill(i + 1))
+      return shared.done(1)
+    })
+    assert.deepEqual(done, [false, false, false, true])
     const sum = shared.sum()
     // Token 1's weights are twice those of token 0.
     assert.deepEqual([sum[0], sum[H - 1], sum[H], sum.length], [0.25 * 10, 0.25 * 10, 0.5 * 10, 2 * H])
+  })
+
+  it('adds up any number of experts a token', () => {
+    const H = bundle.config.hiddenSize
+    const experts = [9, 3, 20, 7, 11, 5, 1]
+    const shared = jobOf({
+      layer: 0, tokens: 2, hidden: new Float32Array(2 * H), counts: Uint16Array.of(1, 6), experts: Uint16Array.from(experts), weights: Float32Array.from(experts, (_, at) => at + 1)
+    })
+    for (const [i, expert] of shared.experts.entries()) shared.keep(i, new Float32Array(H).fill(expert))
+    const sum = shared.sum()
+    assert.deepEqual([sum[0], sum[H]], [9, experts.slice(1).reduce((all, expert, at) => all + expert * (at + 2), 0)])
   })
 
   it('is not mapped for matrices that the C library keeps', () => {
