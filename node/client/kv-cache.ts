@@ -4,8 +4,12 @@ import { Claim, type Masks } from './claim.js'
 import { Contributors } from './contributors.js'
 import { type KeysAndValues, LayerCache } from './layer-cache.js'
 
-/** Positions of a new cache; it doubles when they are full. */
+/** Positions of a new cache, and by how many it grows at least. */
 const INITIAL_CAPACITY = 128
+const STEP = 64
+
+/** A cache that grows does so by an eighth: attention reads all of the room that there is, and copying it once in a while costs less than reading it for every token. */
+const GROWTH = 1 / 8
 
 /** Positions by which a sliding layer's ring exceeds the window: the longest roll-back of committed positions. */
 export const RING_SLACK = 128
@@ -18,7 +22,7 @@ export function kvCacheBytes ({ layerTypes, attention, slidingWindow, maxPositio
 
 /**
  * The KV cache of one sequence. Full layers hold every position, sliding layers a ring of window + RING_SLACK. It grows by
- * doubling; nothing is copied per token. Positions at and after `length` are free, so a roll-back is a change of length.
+ * an eighth; nothing is copied per token. Positions at and after `length` are free, so a roll-back is a change of length.
  *
  * Several laps may be in flight, each with a claim on the positions after those of the lap before. At every layer they come in order, so a ring never
  * holds later positions than the lap before the reading one has written, however many are in flight. What laps in flight overwrite in a ring
@@ -70,7 +74,7 @@ export class KvCache {
     const type = this.config.layerTypes[layer]
     const cache = this.layers[layer]
     let capacity = cache.capacity
-    while (capacity < this.limit[type] && capacity < claim.end) capacity = Math.min(capacity * 2, this.limit[type])
+    while (capacity < this.limit[type] && capacity < claim.end) capacity = Math.min(capacity + STEP * Math.ceil(capacity * GROWTH / STEP), this.limit[type])
     if (capacity > cache.capacity) cache.grow(capacity)
     const masks = this.masks(type, claim, capacity)
     return { cache_k: cache.keyTensor, cache_v: cache.valueTensor, cache_mask: masks.cache, new_mask: masks.fresh, key_split: masks.split }
