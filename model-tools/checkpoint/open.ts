@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { MANIFEST_FILE } from '../bundle/reader.js'
 import { ModelError } from '../errors.js'
 import { localFolder, type CheckpointFolder } from './folder.js'
 import { openGguf } from './gguf.js'
@@ -50,6 +51,7 @@ async function openOnly (folder: CheckpointFolder, path: string): Promise<Checkp
   } catch (error) {
     if (!(error instanceof ModelError && error.code === 'not-found')) throw error
     const names = await folder.list()
+    if (names.includes(MANIFEST_FILE) && names.every(name => !/\.(safetensors|gguf)$/.test(name))) throw new ModelError('not-found', `${path} is a bundle already; convert takes the checkpoint that one is made from: ${WHAT_TO_GIVE}.`, { path })
     const files = ggufModels(names)
     if (files.length === 0 || names.some(name => /\.safetensors(\.index\.json)?$/.test(name))) throw error
     if (files.length === 1) return await openGguf(folder, files[0])

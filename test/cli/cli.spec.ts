@@ -79,6 +79,10 @@ describe('the command line', function () {
       assertClearError(await runCli(['convert', join(scratch, 'nothing'), '--out', join(scratch, 'x')]), /nothing/)
     })
 
+    it('a bundle in the place of a checkpoint', async () => {
+      assertClearError(await runCli(['convert', model, '--out', join(scratch, 'x')]), /is a bundle already; convert takes the checkpoint/)
+    })
+
     it('a bundle that is not there', async () => {
       assertClearError(await runCli(['generate', '--model', scratch, '--local-layers', 'all', '--prompt', 'x']), /holds no model bundle.*moeswarm convert.*moeswarm fetch/)
     })
