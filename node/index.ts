@@ -24,7 +24,7 @@ export type { StepLogProbabilities, TokenLogProbability } from './client/log-pro
 export type { LayerEvent } from './client/observation.js'
 export type { SamplingOptions } from './client/sampler.js'
 export { newGenerationId, type SavedGeneration, SavedGenerations } from './client/saved-generation.js'
-export { DRAFT_CHOICES, type DraftChoice, type SpeculationOptions, type SpeculationSummary } from './client/speculation/index.js'
+export { chain, type Draft, DRAFT_CHOICES, type DraftChoice, type DraftContext, type Drafter, type DrafterName, type SpeculationOptions, type SpeculationSummary } from './client/speculation/index.js'
 export {
   type BlockEntry, Bundle, type ChatMessage, checkpointFile, type ConversionProgress, convertCheckpoint, counted, formatBytes, type ModelConfig, ModelError, type ModelErrorCode, parseRanges, SHAPE_NAMES, synthesize, SYNTHESIS_FORMATS,
   type SynthesisFormat, type ToolCall, type WeightFormat

@@ -10,7 +10,7 @@ import { KeptCaches } from './client/kept-caches.js'
 import { type KvCache, kvCacheBytes } from './client/kv-cache.js'
 import type { LayerEvent } from './client/observation.js'
 import type { SamplingOptions } from './client/sampler.js'
-import { Assistant, DraftPolicy, SelfDrafter, type SpeculationInit, type SpeculationOptions } from './client/speculation/index.js'
+import { Assistant, type Drafter, DraftPolicy, SelfDrafter, type SpeculationInit, type SpeculationOptions } from './client/speculation/index.js'
 import { Sequences } from './client/sequences.js'
 import { type ClientExperts, openClientExperts } from './client-experts.js'
 import { availableMemory } from './host/memory.js'
@@ -67,6 +67,8 @@ export interface SwarmClientInit extends SpeculationOptions {
   reusePrefixes?: boolean
   /** Whether the drafter that the bundle may have is loaded, for `draft: 'auto'` and 'assistant'. @default where `draft` is one of these */
   assistant?: boolean
+  /** Proposes tokens beside the drafters that are there, for `draft: 'auto'`, or alone for 'own'. What it throws ends the generation. @default none */
+  drafter?: Drafter
   /** Threads of attention, dense MLP and head, and compute workers of local experts. @default all cores */
   threads?: number
   /** What attention, dense MLP and head are computed on; the CPU where that cannot be, see `device` and `onDeviceProblem`. @default 'cpu' */
@@ -145,7 +147,7 @@ export class SwarmClient {
       init.onProgress?.('find-peers', 1, 1)
       const sequences = new Sequences(init.maxSequences ?? sequencesThatFit(bundle.config))
       const kept = init.reusePrefixes === false ? undefined : new KeptCaches(sequences.limit * kvCacheBytes(bundle.config, SEQUENCE_POSITIONS))
-      const speculation = { drafters: { assistant, self }, policy: new DraftPolicy(), defaults: { draft, draftTokens } }
+      const speculation = { drafters: { assistant, self, own: init.drafter }, policy: new DraftPolicy(), defaults: { draft, draftTokens } }
       return new SwarmClient(bundle, await openText(bundle), attention, experts, sequences, kept, speculation, closers)
     } catch (error) {
       await closers.close().catch(() => { /* what failed first is what the caller must hear of */ })

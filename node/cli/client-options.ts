@@ -42,7 +42,7 @@ export function withClientOptions (command: Command): Command {
     .option('--copy-memory <size>', 'memory for experts of the bundle here, loaded when peers disagree or nobody else has them; 0 for never (default: 1 GiB, a quarter of what is free at most)', parse.bytes)
     .option('--patience <s>', 'seconds to look for peers when nobody holds what a layer needs', parse.number(0), 30)
     .addOption(new Option('--device <name>', 'what computes attention, dense MLP and head; the CPU where it cannot').choices(DEVICES).default('cpu'))
-    .addOption(new Option('--draft <who>', 'who proposes tokens, of which the model confirms several in one pass; the text stays the same. lookup: the text itself; assistant: the bundle\'s drafter; self: this machine\'s part of the model; auto: whoever pays').choices(DRAFT_CHOICES).default('auto'))
+    .addOption(new Option('--draft <who>', 'who proposes tokens, of which the model confirms several in one pass; the text stays the same. lookup: the text itself; assistant: the bundle\'s drafter; self: this machine\'s part of the model; auto: whoever pays').choices(DRAFT_CHOICES.filter(choice => choice !== 'own')).default('auto'))
     .option('--draft-tokens <n>', 'tokens of every draft (default: as many as pay)', parse.count(1)))
 }
 

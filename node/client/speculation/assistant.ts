@@ -5,7 +5,7 @@ import type { KvCache } from '../kv-cache.js'
 import type { Likely } from '../sampler.js'
 import { ropeAngles, ropeFrequencies } from '../rope.js'
 import type { Draft } from './draft.js'
-import type { DraftContext, Drafter } from './drafter.js'
+import type { Drafter, ModelContext } from './drafter.js'
 
 /** Alternatives that are thought of at a place. */
 const BRANCHES = 4
@@ -32,7 +32,7 @@ interface Bud {
  * The model's own drafter (drafter.md): a small recurrent model that reads the model's keys and values of its last layers in place. It computes on this
  * machine alone and has no state, so several sequences share it.
  */
-export class Assistant implements Drafter {
+export class Assistant implements Drafter<ModelContext> {
   private readonly frequencies: Record<LayerType, Float32Array>
 
   private constructor (private readonly bundle: Bundle, private readonly drafter: DrafterConfig, private readonly session: Session, private readonly embedding: Embedding) {
@@ -49,7 +49,7 @@ export class Assistant implements Drafter {
   }
 
   /** A tree: of all tokens that may come next somewhere in it, always the likeliest is added. What follows the likeliest others is computed in one run with what follows it. */
-  async draft ({ tokens, cache, state, likely, signal }: DraftContext, length: number): Promise<Draft> {
+  async draft ({ tokens, cache, state, likely, signal }: ModelContext, length: number): Promise<Draft> {
     const draft: Draft = { tokens: [], parents: [] }
     const fixed = this.fixedInputs(cache)
     const buds: Bud[] = []

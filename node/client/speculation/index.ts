@@ -1,7 +1,7 @@
 /** Speculative decoding: drafters propose tokens, the model confirms several in one lap, and the text is the same as without. */
 export { Assistant } from './assistant.js'
 export { chain, type Draft } from './draft.js'
-export { DRAFTER_NAMES, type DraftContext, type Drafter, type DrafterName } from './drafter.js'
+export { DRAFTER_NAMES, type DraftContext, type Drafter, type DrafterName, type ModelContext } from './drafter.js'
 export { PromptLookup } from './lookup.js'
 export { type Candidate, type Decision, DraftPolicy, type LapOutcome, MAX_DRAFT } from './policy.js'
 export type { SpeculationSummary } from './record.js'

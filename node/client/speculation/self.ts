@@ -1,7 +1,7 @@
 import type { DispatchResult, ExpertBatch, ExpertDispatcher } from '../../../swarm/index.js'
 import type { AttentionClient } from '../attention-client.js'
 import { chain, type Draft } from './draft.js'
-import type { DraftContext, Drafter } from './drafter.js'
+import type { Drafter, ModelContext } from './drafter.js'
 
 /** Computes the layers in `layers`, and leaves out the experts of all others. */
 export class LocalOnly implements ExpertDispatcher {
@@ -17,10 +17,10 @@ export class LocalOnly implements ExpertDispatcher {
  * The model as its own drafter, with what this machine has of it. It writes behind the end of the model's cache, where the lap that
  * confirms or rejects the draft then writes the true keys and values.
  */
-export class SelfDrafter implements Drafter {
+export class SelfDrafter implements Drafter<ModelContext> {
   constructor (private readonly client: AttentionClient, private readonly dispatcher: ExpertDispatcher) {}
 
-  async draft ({ tokens, cache, pick, signal }: DraftContext, length: number): Promise<Draft> {
+  async draft ({ tokens, cache, pick, signal }: ModelContext, length: number): Promise<Draft> {
     const { length: end } = cache
     const drafted: number[] = []
     try {

@@ -1,7 +1,7 @@
 import { ModelError } from '../../../model-tools/index.js'
 import type { LapSpent } from '../attention-client.js'
-import { chain, type Draft, draftDepth } from './draft.js'
-import { DRAFTER_NAMES, type DraftContext, type Drafter, type DrafterName } from './drafter.js'
+import { chain, checkDraft, type Draft, draftDepth } from './draft.js'
+import { DRAFTER_NAMES, type Drafter, type DrafterName, type ModelContext } from './drafter.js'
 import { type Match, PromptLookup } from './lookup.js'
 import { type Candidate, type Decision, DraftPolicy, MAX_DRAFT } from './policy.js'
 import { SpeculationRecord } from './record.js'
@@ -19,7 +19,7 @@ export interface SpeculationOptions {
 
 /** What all generations of a client share: drafters that are there, and what was measured. */
 export interface SpeculationInit {
-  drafters: Partial<Record<DrafterName, Drafter>>
+  drafters: Partial<Record<DrafterName, Drafter<ModelContext>>>
   policy: DraftPolicy
 }
 
@@ -34,7 +34,7 @@ export class Speculator {
   private readonly draftTokens?: number
 
   /** @throws ModelError 'unsupported' for a drafter that the model does not have, 'out-of-range' for a number of tokens that no draft can have */
-  constructor (private readonly init: SpeculationInit, vocabSize: number, { draft = 'auto', draftTokens }: SpeculationOptions) {
+  constructor (private readonly init: SpeculationInit, private readonly vocabSize: number, { draft = 'auto', draftTokens }: SpeculationOptions) {
     if (draftTokens !== undefined && !(Number.isInteger(draftTokens) && draftTokens >= 1 && draftTokens <= MAX_DRAFT)) {
       throw new ModelError('out-of-range', `A draft has 1 to ${MAX_DRAFT} tokens, not ${draftTokens}.`, { draftTokens })
     }
@@ -43,6 +43,9 @@ export class Speculator {
     }
     if (draft === 'self' && init.drafters.self === undefined) {
       throw new ModelError('unsupported', 'This model is all on this machine, so a part of it cannot draft for the whole: draft by lookup or assistant.', { draft })
+    }
+    if (draft === 'own' && init.drafters.own === undefined) {
+      throw new ModelError('unsupported', 'No drafter was given to this client: open it with one (SwarmClientInit.drafter), or draft by lookup, assistant or self.', { draft })
     }
     this.named = draft === 'auto' ? [...DRAFTER_NAMES] : draft === 'none' ? [] : [draft]
     this.draftTokens = draftTokens
@@ -56,7 +59,7 @@ export class Speculator {
    * The tokens to try after `context.tokens`, at most `room`, where so many sequences are `running`. `done` is to be called when the lap that tries them has ended, with the places of
    * the draft that were right.
    */
-  async draft (context: DraftContext, room: number, running: number): Promise<Draft & { done: (right: number[], lapMs: number, spent: LapSpent) => void }> {
+  async draft (context: ModelContext, room: number, running: number): Promise<Draft & { done: (right: number[], lapMs: number, spent: LapSpent) => void }> {
     const { policy, drafters } = this.init
     const match = this.lookup?.match()
     const candidates = this.candidates(match, context, room)
@@ -64,6 +67,7 @@ export class Speculator {
     const start = performance.now()
     const draft = await draftBy(decision, drafters, { lookup: this.lookup, match }, context)
     const draftMs = performance.now() - start
+    if (drafterOf(decision) === 'own') checkDraft(draft, decision.length, this.vocabSize)
     return {
       ...draft,
       done: (right, lapMs, { waitMs, computeMs }) => {
@@ -74,17 +78,17 @@ export class Speculator {
     }
   }
 
-  private candidates (match: Match | undefined, { tokens }: DraftContext, room: number): Candidate[] {
+  private candidates (match: Match | undefined, { tokens }: ModelContext, room: number): Candidate[] {
     const found: Candidate[] = []
     if (match !== undefined) found.push({ arm: match.length < LONG_MATCH ? 'lookup/short' : 'lookup/long', most: Math.min(room, tokens.length - match.next) })
-    for (const name of ['assistant', 'self'] as const) {
+    for (const name of ['assistant', 'self', 'own'] as const) {
       if (this.named.includes(name) && this.init.drafters[name] !== undefined) found.push({ arm: name, most: room })
     }
     return found
   }
 }
 
-async function draftBy (decision: Decision, drafters: SpeculationInit['drafters'], { lookup, match }: { lookup?: PromptLookup, match?: Match }, context: DraftContext): Promise<Draft> {
+async function draftBy (decision: Decision, drafters: SpeculationInit['drafters'], { lookup, match }: { lookup?: PromptLookup, match?: Match }, context: ModelContext): Promise<Draft> {
   const name = drafterOf(decision)
   if (name === 'lookup') return chain(match === undefined ? [] : lookup?.after(match, decision.length) ?? [])
   return name === 'none' ? chain([]) : await drafters[name]?.draft(context, decision.length) ?? chain([])
