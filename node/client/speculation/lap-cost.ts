@@ -10,11 +10,15 @@ const HICCUP = 3
 interface Size {
   weight: number
   mean: number
+  /** Of the measurements about the mean. */
+  variance: number
 }
 
 /**
- * What a lap with k tokens costs, in milliseconds: for each k the mean of what was measured, drawn to a line through all measurements (least squares,
- * older ones forgotten by and by). With one k alone, larger laps are taken to cost no more: so they are tried.
+ * What a lap with k tokens costs, in milliseconds: for each k the mean of what was measured, drawn to a line through the measurements (least squares,
+ * older ones forgotten by and by). With one k alone, larger laps are taken to cost no more: so they are tried. The first draft costs more than each further token (a draft is begun, kernels
+ * for one row are left), so laps without one are no points of the line where others are two. Its slope is taken half a standard
+ * error better than it was measured: a length that is not known is tried, and known then.
  */
 export class LapCost {
   private readonly sizes = new Map<number, Size>()
@@ -24,11 +28,14 @@ export class LapCost {
     const counted = size === undefined ? ms : Math.min(ms, HICCUP * size.mean)
     for (const other of this.sizes.values()) other.weight *= KEEP
     if (size === undefined) {
-      this.sizes.set(tokens, { weight: 1, mean: counted })
+      this.sizes.set(tokens, { weight: 1, mean: counted, variance: 0 })
       return
     }
     size.weight += 1
-    size.mean += (counted - size.mean) / Math.min(size.weight, MAX_OWN_WEIGHT)
+    const gain = 1 / Math.min(size.weight, MAX_OWN_WEIGHT)
+    const off = counted - size.mean
+    size.mean += gain * off
+    size.variance = (1 - gain) * (size.variance + gain * off ** 2)
   }
 
   /** Infinity before anything was measured. */
@@ -41,8 +48,10 @@ export class LapCost {
   }
 
   private line (tokens: number): number {
+    const drafted = [...this.sizes].filter(([size]) => size > 1)
+    const points = tokens > 1 && drafted.length > 1 ? drafted : [...this.sizes]
     let [n, k, y] = [0, 0, 0]
-    for (const [size, { weight, mean }] of this.sizes) {
+    for (const [size, { weight, mean }] of points) {
       n += weight
       k += weight * size
       y += weight * mean
@@ -50,11 +59,16 @@ export class LapCost {
     if (n === 0) return Infinity
     const [meanK, meanY] = [k / n, y / n]
     let [kk, ky] = [0, 0]
-    for (const [size, { weight, mean }] of this.sizes) {
+    for (const [size, { weight, mean }] of points) {
       kk += weight * (size - meanK) ** 2
       ky += weight * (size - meanK) * (mean - meanY)
     }
-    const slope = kk === 0 ? 0 : Math.max(0, ky / kk)
-    return Math.max(0, meanY + slope * (tokens - meanK))
+    if (kk === 0) return meanY
+    const slope = ky / kk
+    let residual = 0
+    for (const [size, { weight, mean, variance }] of points) residual += weight * (variance + (mean - meanY - slope * (size - meanK)) ** 2)
+    const error = Math.sqrt(residual / n / kk)
+    const hopeful = tokens > meanK ? slope - error / 2 : slope + error / 2
+    return Math.max(0, meanY + Math.max(0, hopeful) * (tokens - meanK))
   }
 }
