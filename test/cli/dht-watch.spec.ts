@@ -79,7 +79,7 @@ describe('moeswarm dht watch and lookup', function () {
   it('draws a lookup as a tree', async () => {
     const { code, stdout, stderr } = await runCli(['dht', 'lookup', '3', '--model', model, ...bootstrap])
     assert.equal(code, 0, stderr)
-    assert.match(plain(stdout), new RegExp(`this host\\n[├└]─ ….{8} {2}hop 1, path .*bits in common: .* ms, .*\\n[^]*peers? asked over \\d+ hops? in [^]*Found:[^]*${first.peerId}`))
+    assert.match(plain(stdout), new RegExp(`this host\\n[├└]─ ….{8} {2}hop 1, path .*bits? in common: .* ms, .*\\n[^]*peers? asked over \\d+ hops? in [^]*Found:[^]*${first.peerId}`))
   })
 
   it('puts a peer under the one that named it', () => {
