@@ -41,18 +41,21 @@ async function feed ({ response, signal, ending }: RouteCall, { view, traffic }:
   const end = anySignal([signal, ending])
   let viewAt = -Infinity
   let before = ''
-  while (!end.aborted) {
-    const now = traffic()
-    const changes = JSON.stringify([now.running, now.traffic.map(({ laps }) => laps)])
-    if (performance.now() - viewAt >= VIEW_MS) {
-      viewAt = performance.now()
-      await events.send({ type: 'view', ...view() })
-    } else if (changes !== before) {
-      await events.send({ type: 'traffic', ...now })
+  try {
+    while (!end.aborted) {
+      const now = traffic()
+      const changes = JSON.stringify([now.running, now.traffic.map(({ laps }) => laps)])
+      if (performance.now() - viewAt >= VIEW_MS) {
+        viewAt = performance.now()
+        await events.send({ type: 'view', ...view() })
+      } else if (changes !== before) {
+        await events.send({ type: 'traffic', ...now })
+      }
+      before = changes
+      await sleep(TRAFFIC_MS, undefined, { signal: end }).catch(() => {})
     }
-    before = changes
-    await sleep(TRAFFIC_MS, undefined, { signal: end }).catch(() => {})
+  } finally {
+    end.clear()
   }
-  end.clear()
   events.end()
 }
