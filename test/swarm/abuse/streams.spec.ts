@@ -93,6 +93,7 @@ describe('a peer with a client that', () => {
     streams.forEach((stream, at) => { stream.send(requestOf(1, LARGE).slice(0, 45_000 - at)) })
     await until(() => counters().slowWriters === 1)
     await until(() => fortress.serving.load.partialBytes <= 100_000)
+    await until(() => streams.filter(({ status }) => status !== 'open').length > 0)
     assert.equal(streams.filter(({ status }) => status === 'open').length, 2)
     await fortress.served()
   })
