@@ -18,10 +18,15 @@ export interface Failure {
   message: string
 }
 
+/** Opens a client with all experts in this process. */
+export async function openLocalClient (model: string): Promise<SwarmClient> {
+  return await SwarmClient.open({ model, localLayers: 'all', threads: 1, reusePrefixes: false, draft: 'none' })
+}
+
 /** The demo model's prompts, continued greedily with all experts in this process. */
 export async function localStories (model: string, signal?: AbortSignal): Promise<Story[]> {
   const { prompts } = JSON.parse(await readFile(join(DEMO_CHECKPOINT, 'reference.json'), 'utf8')) as { prompts: Array<{ ids: number[] }> }
-  const client = await SwarmClient.open({ model, localLayers: 'all', threads: 1, reusePrefixes: false, draft: 'none' })
+  const client = await openLocalClient(model)
   try {
     const stories: Story[] = []
     for (const { ids: prompt } of prompts) {
@@ -50,12 +55,13 @@ export class GeneratingClient {
   /** `onToken` is told when each token came, as a time of performance.now(), and the milliseconds since the one before, or the story's beginning. */
   constructor (private readonly client: SwarmClient, private readonly stories: readonly Story[], private readonly onToken: (atMs: number, gapMs: number) => void) {}
 
-  /** Returns at the signal; a generation that fails is noted, and the next one begins. `pauseMs` between two tokens. */
-  async run (signal: AbortSignal, pauseMs = 0): Promise<void> {
+  /** Returns at the signal; a generation that fails is noted, and the next one begins. `pauseMs` between two tokens; `afterStory` is waited for. */
+  async run (signal: AbortSignal, { pauseMs = 0, afterStory }: { pauseMs?: number, afterStory?: () => Promise<void> } = {}): Promise<void> {
     for (let at = 0; !signal.aborted; at++) {
       try {
-        await this.#tell(this.stories[at % this.stories.length], signal, pauseMs)
+        await this.tell(this.stories[at % this.stories.length], signal, pauseMs)
         this.generations++
+        await afterStory?.()
       } catch (error) {
         if (signal.aborted) return
         const { code = 'unknown', message } = error as Error & { code?: string }
@@ -64,10 +70,11 @@ export class GeneratingClient {
     }
   }
 
-  async #tell ({ prompt, expected }: Story, signal: AbortSignal, pauseMs: number): Promise<void> {
+  /** One story, as far as its expected tokens go, with a pause behind each. */
+  async tell ({ prompt, expected }: Story, signal: AbortSignal, pauseMs = 0): Promise<void> {
     let place = 0
     let beforeMs = performance.now()
-    for await (const event of this.client.generate(prompt, { ...OPTIONS, signal })) {
+    for await (const event of this.client.generate(prompt, { ...OPTIONS, maxTokens: expected.length, signal })) {
       if (event.type !== 'token') continue
       const nowMs = performance.now()
       this.tokens++

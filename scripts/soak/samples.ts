@@ -4,7 +4,7 @@ import type { Point } from './fit.js'
 
 /** What is looked at of every process. */
 export const FIGURES = ['memory MiB', 'open files', 'sockets'] as const
-export type Figure = typeof FIGURES[number] | 'active resources' | 'ms a token'
+export type Figure = typeof FIGURES[number] | 'active resources' | 'ms a token' | 'ms a token / all local'
 
 /** By process and figure, what was seen when. */
 export class Samples {
