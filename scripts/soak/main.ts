@@ -6,6 +6,7 @@ import { quantile } from '../chaos/report.js'
 import { PeerSwarm } from '../chaos/swarm.js'
 import { demoBundle } from '../demo-bundle.js'
 import { scriptOptions, wrongUse } from '../script-options.js'
+import { behindCollections } from './collector.js'
 import { type Allowed, type Fit, linearFit, pooled, type Verdict, verdict, windows } from './fit.js'
 import { type Figure, Samples } from './samples.js'
 
@@ -20,7 +21,6 @@ hold, where a token differs from the all-local run, and where a generation fails
   --minutes <m>   how long (default: 30)
   --pause <ms>    between two tokens, for a machine that has other work too (default: 20; 0 for none)
 `
-const LOOK_MS = 5_000
 const WINDOWS = 20
 const WARM_UP = 0.2
 /** Of the text all local behind each one through the swarm: how fast the machine is just then. */
@@ -60,7 +60,7 @@ async function soak (): Promise<void> {
         const { prompt, expected } = stories[generating.generations % stories.length]
         await baseline.tell({ prompt, expected: expected.slice(0, BASELINE_TOKENS) }, end.signal, pauseMs)
       }
-      const looking = setInterval(() => {
+      const stopLooking = behindCollections(() => {
         swarm.peers.forEach((peer, at) => { void samples.look(`peer ${at}`, peer!.child.pid!) })
         void samples.look('client', process.pid)
         samples.add('client', 'active resources', process.getActiveResourcesInfo().length)
@@ -71,11 +71,11 @@ async function soak (): Promise<void> {
         samples.add('client', 'ms a token / all local', tokenMs / quantile(localGaps, 0.5))
         gaps = []
         localGaps = []
-      }, LOOK_MS)
+      })
       const timer = setTimeout(() => { end.abort() }, minutes * 60_000)
       terminal.note(`Generating for ${minutes} min ...`)
       await generating.run(end.signal, { pauseMs, afterStory })
-      clearInterval(looking)
+      stopLooking()
       clearTimeout(timer)
       if (!interrupted) report(samples, generating)
     } finally {

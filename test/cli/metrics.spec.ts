@@ -34,7 +34,7 @@ describe('metrics and logs of a peer', function () {
         if (ready.event !== 'ready') return
         child = process
         generated = (async () => {
-          const { code, stderr } = await runCli(['generate', '--model', model, '--bootstrap', ready.addresses[0], '--prompt', 'One day', '--max-tokens', '4', '--temperature', '0'], { cwd })
+          const { code, stderr } = await runCli(['generate', '--model', model, '--bootstrap', ready.addresses[0], '--prompt', 'One day', '--max-tokens', '4', '--temperature', '0', '--draft', 'none'], { cwd })
           assert.equal(code, 0, stderr)
           scraped = await (await fetch(ready.metrics)).text()
           health = (await fetch(new URL('/healthz', ready.metrics))).status

@@ -3,7 +3,7 @@ const KEEP = 0.985
 
 /** What an untried place is taken to be worth, as a share of those before it, and how many measurements that counts for. Hopeful, so that it is tried. */
 const PRIOR = 0.9
-const PRIOR_WEIGHT = 3
+const PRIOR_WEIGHT = 8
 
 /** How often a drafter's tokens are accepted, by their place in the draft, which may be a tree; older drafts are forgotten by and by. */
 export class Acceptance {

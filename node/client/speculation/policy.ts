@@ -4,21 +4,21 @@ import { LapCost } from './lap-cost.js'
 /** Tokens of the longest draft. A lap that confirms more costs too much on any link. */
 export const MAX_DRAFT = 16
 
-/** Laps without a draft at the beginning: what drafting is compared with. */
-const PLAIN_LAPS = 2
+/** Laps without a draft at the beginning: what drafting is compared with. One, for a text may have thirty laps in all. */
+const PLAIN_LAPS = 1
 
 /** Drafting must promise this much more than not drafting: figures are uncertain, and a plain lap is a sure thing. */
 const MARGIN = 1.03
 
-/** What is not best is tried again after so many laps, at first and at most; a try that changes nothing doubles them. */
+/** What is not best is tried again after so many laps, at first and at most, and later where it promises less; a try that changes nothing doubles them. */
 const FIRST_PAUSE = 16
 const LONGEST_PAUSE = 256
 
 /** Tokens of a try. */
 const TRY_LENGTH = 2
 
-/** Tokens that a draft may have more for each draft of the same kind that was measured. */
-const RAMP = 2
+/** A draft may be so many times as long as all drafts of the same kind before it; the first has so many tokens. */
+const RAMP = 4
 
 /** Drafts over which the time of drafting is averaged. */
 const RECENT_DRAFTS = 8
@@ -89,7 +89,7 @@ export class DraftPolicy {
     const plain: Option = { length: 0, trial: false, rate: MARGIN / this.costMs(1, 0, running), known: this.plain }
     const options = [plain, ...candidates.map(candidate => this.bestLength(candidate, room, running))]
     const best = options.reduce((a, b) => b.rate > a.rate ? b : a)
-    const overdue = ({ known }: Option): number => this.lap - known.lastLap - known.pause
+    const overdue = ({ known, rate }: Option): number => this.lap - known.lastLap - known.pause * best.rate / rate
     const trial = options.filter(option => option !== best && overdue(option) > 0).sort((a, b) => overdue(b) - overdue(a)).at(0)
     if (trial === undefined) return this.orLonger(best, candidates, room)
     trial.known.lastLap = this.lap // Other sequences decide before this lap ends: one try is enough.
@@ -131,7 +131,7 @@ export class DraftPolicy {
 
   private bestLength ({ arm: name, most }: Candidate, room: number, running: number): Option {
     const known = this.arm(name)
-    const rates = this.rates(known, Math.min(most, room, MAX_DRAFT, RAMP * (1 + known.drafts)), running)
+    const rates = this.rates(known, Math.min(most, room, MAX_DRAFT, RAMP ** (1 + known.drafts)), running)
     let length = 1
     for (let n = 2; n < rates.length; n++) if (rates[n] > rates[length]) length = n
     return { arm: name, length, trial: false, rate: rates[length], known }
