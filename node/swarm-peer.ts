@@ -8,7 +8,7 @@ import { isModelId, modelDirectory, openBundleStore, openOrFetchManifest } from 
 import { Closers } from './closers.js'
 import { Donation, type DonationEvent } from './donation.js'
 import { ExpertHost, type LoadProgress, residentMemory, type WeightMapping, type WorkerEvent } from './host/expert-host.js'
-import { mappingPays } from './host/allocator.js'
+import { mappingPays, returnFreePages } from './host/allocator.js'
 import { type ComputeObservers, ObservedCompute } from './host/observed-compute.js'
 import { LateCompute } from './host/late-compute.js'
 import { isNotFound, isPath, openModel, servedModel } from './models.js'
@@ -150,6 +150,8 @@ export class SwarmPeer {
         onFailure: init.onFailure,
         signal
       })
+      const keepFreePages = returnFreePages()
+      closers.add(async () => { keepFreePages() })
       await serving.setBlocks(hosted)
       serving.setWanted({ intended: [], fetching: [] })
       const seeding = await serveBlocks({ host, source: store, onEvent })

@@ -19,7 +19,7 @@ interface DrafterWeights {
  * position, the same in every step of a draft; `cache_k_TYPE`, `cache_v_TYPE` [kvHeads, 1, capacity, headDim], the cache of the model's last layer
  * of that type; `cache_mask_TYPE` [1, capacity], added to the scores.
  *
- * Outputs: `logits` [rows, vocabulary], without a soft cap; `next_state` [rows, H].
+ * Outputs: `logits` [rows, vocabulary], without a soft cap; `probabilities`, their softmax; `next_state` [rows, H].
  */
 export function drafterGraph (config: ModelConfig, drafter: DrafterConfig, tensor: TensorLookup): Uint8Array {
   const g = new GraphBuilder('drafter', drafter.rmsNormEps)
@@ -37,7 +37,9 @@ export function drafterGraph (config: ModelConfig, drafter: DrafterConfig, tenso
     h = g.op('Mul', [g.op('Add', [h, g.rmsNorm(mlp, w.vector(`${at}.post_mlp_norm`))]), w.vector(`${at}.layer_scalar`)])
   }
   const normed = g.rmsNorm(h, w.vector('drafter.final_norm'))
-  g.output('logits', w.linear(normed, 'drafter.embedding'), 'f32', ['rows', config.vocabSize])
+  const logits = w.linear(normed, 'drafter.embedding')
+  g.output('logits', logits, 'f32', ['rows', config.vocabSize])
+  g.output('probabilities', g.op('Softmax', [logits], { axis: -1 }), 'f32', ['rows', config.vocabSize])
   g.output('next_state', w.linear(normed, 'drafter.post_projection'), 'f32', ['rows', H])
   return g.build()
 }

@@ -48,10 +48,12 @@ export class Sampler {
   /**
    * The token that `sample` takes, the one that it takes without that, and so on, at most `count`. Their shares are estimates: the model's probabilities when
    * greedy, and else those of a race that is nearly run, in which who comes soon after the first may still be first by other logits.
+   * @param probabilities - the softmax of the logits, where it is there already
    */
-  likely (logits: Float32Array, position: number, count: number): Likely[] {
+  likely (logits: Float32Array, position: number, count: number, probabilities?: Float32Array): Likely[] {
     if (this.options.temperature === 0) {
       const ids = mostLikely(logits, Math.min(count, logits.length))
+      if (probabilities !== undefined) return Array.from(ids, token => ({ token, share: probabilities[token] }))
       const best = logits[ids[0]]
       let all = 0
       // Most of a vocabulary is so far behind that even together it weighs nothing.

@@ -5,6 +5,9 @@ import { KEPT_BYTES, mayDropScales, mayMap } from './memory.js'
 /** Of mallopt, in malloc.h of glibc. */
 const M_MMAP_THRESHOLD = -3
 
+/** Between two times that free pages are given back. */
+const RETURN_MS = 60_000
+
 let asked: boolean | undefined
 
 /**
@@ -14,6 +17,25 @@ let asked: boolean | undefined
  */
 export function returnLargePieces (): boolean {
   return (asked ??= mayDropScales() && setThreshold())
+}
+
+/**
+ * Gives pages in which nothing lies back to the system, now and every minute, until the returned function is called. glibc gives back only what is free behind all that is used: of a peer
+ * of the demo model it keeps 5 to 25 MiB for nothing, in steps and the more the longer it runs (docs/hosting.md). Takes a millisecond or two. Nothing where the C library is another one.
+ */
+export function returnFreePages (): () => void {
+  const trim = trimmer()
+  trim?.(0)
+  const timer = setInterval(() => { trim?.(0) }, RETURN_MS).unref()
+  return () => { clearInterval(timer) }
+}
+
+function trimmer (): ((pad: number) => number) | undefined {
+  try {
+    return process.platform === 'linux' ? koffi.load(null).func('int malloc_trim(size_t)') as (pad: number) => number : undefined
+  } catch { // another C library
+    return undefined
+  }
 }
 
 /** Whether a bundle's mapped weights take less memory than others here. */

@@ -12,6 +12,9 @@ interface Pending {
   reject: (error: Error) => void
 }
 
+/** What a job leaves as garbage is small. With node's limit (48) each worker of a peer would keep some ten MiB of it. */
+const YOUNG_GENERATION_MIB = 6
+
 /** A compute worker as its host sees it: requests are answered one at a time, in order. */
 export class ComputeThread {
   readonly #worker: Worker
@@ -23,7 +26,7 @@ export class ComputeThread {
 
   /** `onEnded` is called when the worker ends without `stop`, and says what those who wait are told. */
   constructor (workerData: ComputeWorkerData, private readonly onEnded: (cause: Error) => Error) {
-    this.#worker = new Worker(new URL('./compute-worker.js', import.meta.url), { workerData })
+    this.#worker = new Worker(new URL('./compute-worker.js', import.meta.url), { workerData, resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MIB } })
     this.#worker.on('message', (reply: ComputeReply) => { this.#onReply(reply) })
     this.#worker.on('error', error => { this.#fail(error) })
     this.#ended = new Promise(resolve => {

@@ -23,7 +23,7 @@ hold, where a token differs from the all-local run, and where a generation fails
 `
 const WINDOWS = 20
 const WARM_UP = 0.2
-/** Of the text all local behind each one through the swarm: how fast the machine is just then. */
+/** Of a text all local behind each one through the swarm: how fast the machine is just then. */
 const BASELINE_TOKENS = 16
 const ALLOWED = {
   'memory MiB': { share: 0.05, amount: 5 }, 'open files': { share: 0, amount: 2 }, sockets: { share: 0, amount: 2 }, 'active resources': { share: 0, amount: 3 }, 'ms a token / all local': { share: 0.1, amount: 0 }
@@ -46,9 +46,9 @@ async function soak (): Promise<void> {
   const stories = await localStories(model)
   terminal.note(`Starting ${SOAK_LAYOUT.length} peers ...`)
   const swarm = await PeerSwarm.start(model, SOAK_LAYOUT, { signal: end.signal, nodeArgs: process.execArgv })
-  const local = await openLocalClient(model)
   try {
     const client = await openSwarmClient(model, swarm.entrances(), { copyMemory: 0 })
+    const local = await openLocalClient(model)
     try {
       const samples = new Samples()
       // What is kept here must not grow itself: a median for each look.
@@ -79,10 +79,10 @@ async function soak (): Promise<void> {
       clearTimeout(timer)
       if (!interrupted) report(samples, generating)
     } finally {
-      await client.close()
+      await Promise.all([client.close(), local.close()])
     }
   } finally {
-    await Promise.all([swarm.stop(), local.close()])
+    await swarm.stop()
   }
   if (interrupted) process.exitCode = 130
 }

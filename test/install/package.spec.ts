@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -59,6 +59,8 @@ describe('the package', function () {
   it('installs from an empty directory, and the command is there', async () => {
     assert.match(await moeswarm('--help'), /Commands:[^]*peer[^]*generate/)
     assert.match(await moeswarm('--version'), /^\d+\.\d+\.\d+\n$/)
+    const others = await readFile(join(project, 'node_modules/moeswarm/dist/node/cli/THIRD-PARTY.txt'), 'utf8')
+    for (const name of ['libp2p', '@libp2p/kad-dht', 'commander', 'zod']) assert.match(others, new RegExp(`^${name} \\d+\\.\\d+\\.\\d+ \\(`, 'm'), 'the licence of what the program contains')
   })
 
   it('generates the reference\'s tokens', async () => {

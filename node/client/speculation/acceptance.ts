@@ -1,7 +1,7 @@
 /** How much of a measurement is left after the next one: the last sixty or so count. */
 const KEEP = 0.985
 
-/** What an untried place is taken to be worth, as a share of those before it, and how many measurements that counts for. Hopeful, so that it is tried. */
+/** What an untried place is taken to be worth, as a share of those before it, and how many measurements that counts for at first: it is forgotten as they are. Hopeful, so that it is tried. */
 const PRIOR = 0.9
 const PRIOR_WEIGHT = 8
 
@@ -10,12 +10,15 @@ export class Acceptance {
   /** Drafts that had a token at a place, and those whose token there was accepted. */
   private readonly drafted: number[] = []
   private readonly accepted: number[] = []
+  /** What is left of the weight of what was taken before anything was measured. */
+  private readonly prior: number[] = []
 
   /** `right`: places, of `drafted` ones, whose tokens were accepted. */
   observe (drafted: number, right: readonly number[]): void {
     for (let i = 0; i < drafted; i++) {
       this.drafted[i] = (this.drafted[i] ?? 0) * KEEP + 1
       this.accepted[i] = (this.accepted[i] ?? 0) * KEEP + (right.includes(i) ? 1 : 0)
+      this.prior[i] = (this.prior[i] ?? PRIOR_WEIGHT) * KEEP
     }
   }
 
@@ -27,7 +30,8 @@ export class Acceptance {
     const pools: Pool[] = []
     let before = 1
     for (let i = 0; i < most; i++) {
-      let pool: Pool = { places: 1, right: (this.accepted[i] ?? 0) + PRIOR_WEIGHT * PRIOR * before, weight: (this.drafted[i] ?? 0) + PRIOR_WEIGHT }
+      const prior = this.prior[i] ?? PRIOR_WEIGHT
+      let pool: Pool = { places: 1, right: (this.accepted[i] ?? 0) + prior * PRIOR * before, weight: (this.drafted[i] ?? 0) + prior }
       while (pools.length > 0 && share(pools[pools.length - 1]) <= share(pool)) pool = together(pools.pop()!, pool)
       pools.push(pool)
       before = share(pool)

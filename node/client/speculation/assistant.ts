@@ -58,7 +58,7 @@ export class Assistant implements Drafter<ModelContext> {
       if (newest.next === undefined) {
         signal?.throwIfAborted()
         const others = buds.filter(bud => bud.next === undefined).sort((a, b) => b.share - a.share)
-        await this.grow([newest, ...others].slice(0, Math.min(TOGETHER, length - draft.tokens.length)), fixed, (logits, { depth }) => likely(logits, tokens.length + depth, BRANCHES))
+        await this.grow([newest, ...others].slice(0, Math.min(TOGETHER, length - draft.tokens.length)), fixed, (logits, { depth }, probabilities) => likely(logits, tokens.length + depth, BRANCHES, probabilities))
       }
       const { depth, share, next } = newest
       for (const one of next!.likely) buds.push({ token: one.token, parent: draft.tokens.length, depth: depth + 1, state: next!.state, share: share * one.share })
@@ -70,12 +70,15 @@ export class Assistant implements Drafter<ModelContext> {
   }
 
   /** Computes what may follow some buds. */
-  private async grow (buds: Bud[], fixed: Record<string, Tensor>, likely: (logits: Float32Array, bud: Bud) => Likely[]): Promise<void> {
+  private async grow (buds: Bud[], fixed: Record<string, Tensor>, likely: (logits: Float32Array, bud: Bud, probabilities: Float32Array) => Likely[]): Promise<void> {
     const { hiddenSize: H, vocabSize: V } = this.bundle.config
     const states = new Float32Array(buds.length * H)
     for (const [row, bud] of buds.entries()) states.set(bud.state, row * H)
-    const { logits, nextState } = await this.step(buds.map(({ token }) => token), states, fixed)
-    for (const [row, bud] of buds.entries()) bud.next = { likely: likely(logits.subarray(row * V, (row + 1) * V), bud), state: nextState.subarray(row * H, (row + 1) * H) }
+    const { logits, probabilities, nextState } = await this.step(buds.map(({ token }) => token), states, fixed)
+    for (const [row, bud] of buds.entries()) {
+      const ofRow = (x: Float32Array, width: number): Float32Array => x.subarray(row * width, (row + 1) * width)
+      bud.next = { likely: likely(ofRow(logits, V), bud, ofRow(probabilities, V)), state: ofRow(nextState, H) }
+    }
   }
 
   /** What all steps of one draft share. A drafted token is turned as if it stood where the newest one does: so the drafter was trained. */
@@ -95,11 +98,11 @@ export class Assistant implements Drafter<ModelContext> {
     return inputs
   }
 
-  /** One token further, for alternatives with a state [H] each: logits [alternatives, vocabulary] and the states [alternatives, H] for the step after it. */
-  async step (tokens: number[], states: Float32Array, fixed: Record<string, Tensor>): Promise<{ logits: Float32Array, nextState: Float32Array }> {
+  /** One token further, for alternatives with a state [H] each: logits and their softmax [alternatives, vocabulary], and the states [alternatives, H] for the step after it. */
+  async step (tokens: number[], states: Float32Array, fixed: Record<string, Tensor>): Promise<{ logits: Float32Array, probabilities: Float32Array, nextState: Float32Array }> {
     const dims = [tokens.length, this.bundle.config.hiddenSize]
     const out = await this.session.run({ embedding: f32Tensor(this.embedding.lookup(tokens), dims), state: f32Tensor(states, dims), ...fixed })
-    return { logits: out.logits.data as Float32Array, nextState: out.next_state.data as Float32Array }
+    return { logits: out.logits.data as Float32Array, probabilities: out.probabilities.data as Float32Array, nextState: out.next_state.data as Float32Array }
   }
 
   async close (): Promise<void> {

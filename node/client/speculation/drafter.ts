@@ -14,8 +14,11 @@ export interface DraftContext {
   state: Float32Array
   /** The token that a sampler takes from logits for a position: the same one as of the model's, where the logits are alike. */
   pick: (logits: Float32Array, position: number) => number
-  /** The token that `pick` takes and those that it would take without it, at most `count`, with how likely the model's choice is each of them. */
-  likely: (logits: Float32Array, position: number, count: number) => Likely[]
+  /**
+   * The token that `pick` takes and those that it would take without it, at most `count`, with how likely the model's choice is each of them. `probabilities`: the softmax of the logits,
+   * where it is there already.
+   */
+  likely: (logits: Float32Array, position: number, count: number, probabilities?: Float32Array) => Likely[]
   signal?: AbortSignal
 }
 

@@ -2,7 +2,7 @@ import { Acceptance } from './acceptance.js'
 import { LapCost } from './lap-cost.js'
 
 /** Tokens of the longest draft. A lap that confirms more costs too much on any link. */
-export const MAX_DRAFT = 16
+export const MAX_DRAFT = 32
 
 /** Laps without a draft at the beginning: what drafting is compared with. One, for a text may have thirty laps in all. */
 const PLAIN_LAPS = 1

@@ -59,20 +59,25 @@ describe('the assistant drafter, f32', function () {
       assert.equal(argmax(logits), next)
       near(states, first8, 'state')
       const fixed = assistant.fixedInputs(cache)
+      const greedy = new Sampler({ temperature: 0, topK: 0, topP: 1, seed: 0 })
       let state = states
       for (const [i, step] of steps.entries()) {
-        const { logits, nextState } = await assistant.step([step.input_id], state, fixed)
+        const { logits, probabilities, nextState } = await assistant.step([step.input_id], state, fixed)
         assert.equal(argmax(logits), step.draft_id, `step ${i}`)
         for (const { id, logit } of step.top5) assert.ok(Math.abs(logits[id] - logit) < LOGIT_TOLERANCE, `step ${i}, logit of ${id}: ${logits[id]} instead of ${logit}`)
         near(logits, step.logits_first8, `logit of step ${i}`)
         near(nextState, step.step_hidden_first8, `state of step ${i}`)
+        const alone = greedy.likely(logits, q, 4)
+        for (const [at, { token, share }] of greedy.likely(logits, q, 4, probabilities).entries()) {
+          assert.equal(token, alone[at].token)
+          assert.ok(Math.abs(share - alone[at].share) < 1e-5, `probability of ${token}: ${share} instead of ${alone[at].share}`)
+        }
         state = nextState
       }
       const context = { tokens: [...ids, next], cache, state: states, pick: argmax }
       const drafted = await assistant.draft({ ...context, likely: logits => [{ token: argmax(logits), share: 1 }] }, draftIds.length)
       assert.deepEqual(drafted, chain(draftIds))
-      const sampler = new Sampler({ temperature: 0, topK: 0, topP: 1, seed: 0 })
-      const tree = await assistant.draft({ ...context, likely: sampler.likely.bind(sampler) }, 12)
+      const tree = await assistant.draft({ ...context, likely: greedy.likely.bind(greedy) }, 12)
       assert.equal(tree.tokens[0], draftIds[0])
       assert.ok(tree.parents.every((parent, place) => parent <= place && parent >= 0))
       assert.ok(tree.parents.some((parent, place) => parent !== place), 'twelve tokens hold alternatives')
@@ -80,7 +85,7 @@ describe('the assistant drafter, f32', function () {
       assert.equal(new Set(ways).size, ways.length)
       // Shorter drafts compute the same alternatives in other company.
       for (const length of [1, 3, 6]) {
-        const part = await assistant.draft({ ...context, likely: sampler.likely.bind(sampler) }, length)
+        const part = await assistant.draft({ ...context, likely: greedy.likely.bind(greedy) }, length)
         assert.deepEqual(part, { tokens: tree.tokens.slice(0, length), parents: tree.parents.slice(0, length) })
       }
       assert.equal(cache.length, q)

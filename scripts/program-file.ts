@@ -3,7 +3,7 @@ import { join, relative, resolve } from 'node:path'
 import { build, type Metafile, type Plugin } from 'esbuild'
 
 // The last step of `npm run build`: `moeswarm` is a thousand modules, which Node 20 takes 0.8 s to find and read one by one. As one file they take a tenth of that.
-// Only the program is bundled: who imports the package gets its modules, and so do worker threads.
+// Only the program becomes one: who imports the package gets its modules, and so do worker threads.
 
 /** Have binaries of their own, beside which they look for them. */
 const NATIVE = ['onnxruntime-node', 'koffi']
@@ -14,8 +14,8 @@ const folder = join(dist, 'node/cli')
 /** What a module finds beside itself (worker threads, the page) stays where it was. */
 const ownUrls: Plugin = {
   name: 'own-urls',
-  setup ({ onLoad }) {
-    onLoad({ filter: /\.js$/ }, async ({ path }) => {
+  setup (bundling) {
+    bundling.onLoad({ filter: /\.js$/ }, async ({ path }) => {
       if (!path.startsWith(dist)) return undefined
       const text = await readFile(path, 'utf8')
       return { contents: text.replaceAll('import.meta.url', `new URL(${JSON.stringify(relative(folder, path))}, import.meta.url).href`), loader: 'js' }
@@ -43,7 +43,7 @@ const { metafile } = await build({
 await rm(join(folder, 'main.js.map'), { force: true })
 await writeFile(join(folder, 'THIRD-PARTY.txt'), await notices(metafile))
 
-/** The licences of all packages that were bundled, as these ask for. */
+/** The licences of all packages that are in the file, as these ask for. */
 async function notices ({ inputs }: Metafile): Promise<string> {
   const packages = new Set(Object.keys(inputs).flatMap(path => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(resolve(path))?.[1] ?? []))
   const texts = await Promise.all([...packages].sort().map(async directory => {
