@@ -43,24 +43,11 @@ export interface Allowed {
   amount: number
 }
 
-/** With two standard errors: growth beyond what is allowed is ruled out, or it is certain, or the figures are too restless to tell. */
+/** With two standard errors: growth beyond what is allowed is ruled out, or there is some, or the figures are too restless to tell. */
 export type Verdict = 'flat' | 'grows' | 'unclear'
 
 export function verdict ({ first, gained, error }: Fit, { share, amount }: Allowed): Verdict {
   const allowed = Math.max(share * first, amount)
   if (gained + 2 * error <= allowed) return 'flat'
-  return gained - 2 * error > allowed ? 'grows' : 'unclear'
-}
-
-/**
- * The mean of processes that run one program, three or more. Its error is the larger of what their own lines leave and of how far they differ from each other: what a process happens to keep (a page of a heap, an
- * arena) lasts for longer than a window, so that its own line looks surer than it is.
- */
-export function pooled (fits: readonly Fit[]): Fit {
-  const n = fits.length
-  const mean = (of: (fit: Fit) => number): number => fits.reduce((sum, fit) => sum + of(fit), 0) / n
-  const gained = mean(fit => fit.gained)
-  const between = Math.sqrt(fits.reduce((sum, fit) => sum + (fit.gained - gained) ** 2, 0) / (n - 1) / n)
-  const within = Math.sqrt(fits.reduce((sum, { error }) => sum + error ** 2, 0)) / n
-  return { first: mean(({ first }) => first), gained, error: Math.max(between, within) }
+  return gained > Math.max(allowed, 2 * error) ? 'grows' : 'unclear'
 }

@@ -3,7 +3,7 @@ import { fuzz } from '../../scripts/fuzz/run.js'
 import { fuzzTargets } from '../../scripts/fuzz/targets.js'
 
 /** For each decoder; `npm run fuzz` takes as many as it is told. */
-const INPUTS = 10_000
+const INPUTS = 20_000
 
 describe('every decoder of bytes from strangers', function () {
   this.timeout(120_000)
